@@ -1,0 +1,2 @@
+//! The program `wh`.
+fn main() {}
