@@ -1,0 +1,140 @@
+//! Packs: objects that hold the chunk records of one or more xorbs as they arrived.
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 6 | `WHPACK` |
+//! | 6 | 1 | version, 1 |
+//! | 7 | 1 | codec, 0: Xet chunk records as received |
+//! | 8 | 8 | zero |
+//! | 16 | | bodies: the chunk records of each xorb, back to back |
+//! | | | indexes: one for each xorb, see [`super::index`] |
+//! | | 60 n | table: hash (32), body offset u64, body length u64, index offset u64, chunks u32 |
+//! | | 4 | number of xorbs u32 |
+//! | | 4 | CRC-32C of the table and the number |
+//! | | 8 | `WHPACKED` |
+//!
+//! Integers are little-endian. The catalog repeats the table, so that reading never needs it; it is there so that
+//! a lost catalog can be rebuilt.
+
+use weighthouse_format::xet::hash::XetHash;
+use weighthouse_format::xet::xorb::XorbListing;
+
+use super::index;
+use crate::Store;
+use crate::backend::ObjectWriter;
+use crate::catalog::{PackId, SealedPack, XorbRecord};
+use crate::error::StoreError;
+
+const HEADER: [u8; 16] = *b"WHPACK\x01\0\0\0\0\0\0\0\0\0";
+const END: &[u8; 8] = b"WHPACKED";
+
+/// A pack being written. It is on record as unfinished before its first byte, so that a sweep finds it.
+#[derive(Debug)]
+pub struct PackWriter {
+    id: PackId,
+    object: ObjectWriter,
+    /// Where the body of the present xorb begins.
+    body_offset: u64,
+    xorbs: Vec<(u64, XorbListing)>,
+    dedup: Vec<(XetHash, XetHash)>,
+}
+
+impl PackWriter {
+    /// Begins a pack.
+    pub async fn begin(store: &Store) -> Result<Self, StoreError> {
+        let id = store.catalog().packs().begin(store.clock().now_ms()).await?;
+        let mut object = store.blobs().begin(&id.key()).await?;
+        object.write(&HEADER).await?;
+        Ok(Self { id, body_offset: object.written(), object, xorbs: Vec::new(), dedup: Vec::new() })
+    }
+
+    /// Appends bytes to the body of the present xorb.
+    pub async fn write(&mut self, body: &[u8]) -> Result<(), StoreError> {
+        self.object.write(body).await
+    }
+
+    /// Ends the present xorb, whose body has been written.
+    ///
+    /// - `firsts`: indices of chunks that begin a file
+    pub fn end_xorb(&mut self, listing: XorbListing, firsts: &[u32]) {
+        let xorb = listing.hash;
+        let mark = |(i, hash): (usize, XetHash)| {
+            let marked = i == 0 || hash.is_global_dedup_eligible() || firsts.contains(&(i as u32));
+            marked.then_some((hash, xorb))
+        };
+        self.dedup.extend(listing.chunks.iter().map(|chunk| chunk.hash).enumerate().filter_map(mark));
+        self.xorbs.push((self.body_offset, listing));
+        self.body_offset = self.object.written();
+    }
+
+    /// Makes the pack durable and puts it on record. A pack that brings nothing new is removed again.
+    pub async fn finish(mut self, store: &Store) -> Result<(), StoreError> {
+        let sealed = match self.write_end().await {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                self.abort(store).await;
+                return Err(error);
+            }
+        };
+        let finished = self.object.finish().await;
+        if finished.is_err() {
+            remove(store, &sealed.id).await?;
+        }
+        finished?;
+        if store.catalog().packs().seal(&sealed).await? == 0 {
+            remove(store, &sealed.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes indexes and table.
+    async fn write_end(&mut self) -> Result<SealedPack, StoreError> {
+        let mut records = Vec::with_capacity(self.xorbs.len());
+        let mut table = Vec::new();
+        for (body_offset, listing) in &self.xorbs {
+            let index = index::encode(listing);
+            let record = XorbRecord {
+                hash: listing.hash,
+                pack: self.id.clone(),
+                body_offset: *body_offset,
+                body_len: listing.body_len.into(),
+                index_offset: self.object.written(),
+                index_len: index.len() as u64,
+                raw_len: listing.raw_len.into(),
+                chunks: listing.chunks.len() as u64,
+            };
+            self.object.write(&index).await?;
+            table.extend_from_slice(record.hash.as_bytes());
+            for number in [record.body_offset, record.body_len, record.index_offset] {
+                table.extend_from_slice(&number.to_le_bytes());
+            }
+            table.extend_from_slice(&(listing.chunks.len() as u32).to_le_bytes());
+            records.push(record);
+        }
+        table.extend_from_slice(&(records.len() as u32).to_le_bytes());
+        let crc = crc_fast::crc32_iscsi(&table);
+        table.extend_from_slice(&crc.to_le_bytes());
+        table.extend_from_slice(END);
+        self.object.write(&table).await?;
+        Ok(SealedPack {
+            id: self.id.clone(),
+            size_bytes: self.object.written(),
+            xorbs: records,
+            dedup: std::mem::take(&mut self.dedup),
+        })
+    }
+
+    /// Gives the pack up and removes what was written of it.
+    pub async fn abort(self, store: &Store) {
+        self.object.abort().await;
+        if let Err(error) = remove(store, &self.id).await {
+            tracing::debug!(pack.id = %self.id, %error, "abandoned pack left for the sweep");
+        }
+    }
+}
+
+/// Removes a pack's object and then its row.
+pub(crate) async fn remove(store: &Store, id: &PackId) -> Result<(), StoreError> {
+    store.blobs().delete(&id.key()).await?;
+    store.catalog().packs().forget(id).await
+}

@@ -1,0 +1,183 @@
+//! Reading back: any byte range of a file as a stream, touching only the chunks it needs.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use weighthouse_format::xet::shard::Term;
+use weighthouse_format::xet::xorb::{CHUNK_HEADER_LEN, ChunkHeader, Scheme, XorbChunk, decode_chunk};
+
+use super::index::Place;
+use crate::Store;
+use crate::catalog::Content;
+use crate::error::StoreError;
+
+/// A file's bytes, piece by piece.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
+
+/// Stored bytes that one read of the backend asks for, about.
+const READ_BYTES: u32 = 1 << 20;
+
+/// Reads under way for one stream: one being sent, one being fetched.
+const READ_AHEAD: usize = 2;
+
+/// Chunks of one xorb that lie together, and the part of their raw bytes that is wanted.
+struct Segment {
+    place: Arc<Place>,
+    chunks: Range<usize>,
+    /// Raw bytes to drop at the front, and to keep after that.
+    skip: u64,
+    take: u64,
+}
+
+/// What is left to read.
+struct Plan {
+    store: Store,
+    terms: VecDeque<Term>,
+    /// Raw bytes to drop before the first wanted one.
+    skip: u64,
+    /// Raw bytes still wanted.
+    left: u64,
+    /// Segments of the term at hand.
+    ready: VecDeque<Segment>,
+}
+
+impl Store {
+    /// Streams bytes `range` of a file, which must lie within it. Every chunk's checksum is compared.
+    pub fn read(&self, content: &Content, range: Range<u64>) -> ByteStream {
+        let plan = Plan {
+            store: self.clone(),
+            terms: content.terms.iter().copied().collect(),
+            skip: range.start,
+            left: range.end.saturating_sub(range.start),
+            ready: VecDeque::new(),
+        };
+        let store = self.clone();
+        let segments = stream::try_unfold(plan, |mut plan| async move {
+            Ok::<_, StoreError>(plan.next().await?.map(|segment| (segment, plan)))
+        });
+        let pieces = segments
+            .map(move |segment| {
+                let store = store.clone();
+                async move { fetch(&store, &segment?).await }
+            })
+            .buffered(READ_AHEAD)
+            .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
+            .try_flatten();
+        Box::pin(pieces)
+    }
+
+    /// Stored bytes `range` of a xorb's body, as they lie in its pack.
+    pub async fn read_body(&self, place: &Place, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let start = place.record.body_offset;
+        self.blobs().read(&place.record.pack.key(), start + range.start..start + range.end).await
+    }
+}
+
+impl Plan {
+    async fn next(&mut self) -> Result<Option<Segment>, StoreError> {
+        loop {
+            if let Some(segment) = self.ready.pop_front() {
+                return Ok(Some(segment));
+            }
+            if self.left == 0 {
+                return Ok(None);
+            }
+            let term = self.terms.pop_front().ok_or_else(|| StoreError::Corrupt {
+                what: "list of a file's chunks".to_owned(),
+                detail: format!("{} bytes are missing at its end", self.left),
+            })?;
+            let len = u64::from(term.unpacked_bytes);
+            if self.skip >= len {
+                self.skip -= len;
+                continue;
+            }
+            let place = self.store.place(&term.xorb).await?.ok_or_else(|| missing(&term))?;
+            self.cut(&term, &place)?;
+        }
+    }
+
+    /// Cuts a term into segments of about [`READ_BYTES`].
+    fn cut(&mut self, term: &Term, place: &Arc<Place>) -> Result<(), StoreError> {
+        let (start, end) = (term.start as usize, term.end as usize);
+        let mut segment: Option<(Segment, u32)> = None;
+        for i in start..end {
+            let chunk = place.listing.chunks.get(i).ok_or_else(|| missing(term))?;
+            let raw = u64::from(chunk.raw_len);
+            if self.skip >= raw {
+                self.skip -= raw;
+                continue;
+            }
+            if self.left == 0 {
+                break;
+            }
+            let take = (raw - self.skip).min(self.left);
+            match &mut segment {
+                Some((segment, stored)) if *stored + chunk.stored_len <= READ_BYTES => {
+                    segment.chunks.end = i + 1;
+                    segment.take += take;
+                    *stored += chunk.stored_len;
+                }
+                _ => {
+                    let next = Segment { place: Arc::clone(place), chunks: i..i + 1, skip: self.skip, take };
+                    let full = segment.replace((next, chunk.stored_len));
+                    self.ready.extend(full.map(|(segment, _)| segment));
+                }
+            }
+            self.skip = 0;
+            self.left -= take;
+        }
+        self.ready.extend(segment.map(|(segment, _)| segment));
+        Ok(())
+    }
+}
+
+fn missing(term: &Term) -> StoreError {
+    StoreError::Corrupt {
+        what: format!("xorb {}", term.xorb),
+        detail: format!("chunks {}..{} of it are not on record", term.start, term.end),
+    }
+}
+
+async fn fetch(store: &Store, segment: &Segment) -> Result<Vec<Bytes>, StoreError> {
+    let chunks = segment.place.listing.chunks.get(segment.chunks.clone()).unwrap_or_default();
+    let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { return Ok(Vec::new()) };
+    let base = u64::from(first.offset);
+    let data = store.read_body(&segment.place, base..u64::from(last.end())).await?;
+    let (mut skip, mut take) = (segment.skip, segment.take);
+    let mut pieces = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        let at = (u64::from(chunk.offset) - base) as usize;
+        let record = data.slice(at..at + chunk.stored_len as usize);
+        let mut raw = raw_bytes(&segment.place, chunk, record)?;
+        let _ = raw.split_to(skip.min(raw.len() as u64) as usize);
+        skip = 0;
+        raw.truncate(usize::try_from(take).unwrap_or(usize::MAX));
+        take -= raw.len() as u64;
+        pieces.push(raw);
+    }
+    Ok(pieces)
+}
+
+/// Checks one chunk record and decodes it; an uncompressed one is not copied.
+fn raw_bytes(place: &Place, chunk: &XorbChunk, record: Bytes) -> Result<Bytes, StoreError> {
+    let corrupt = |detail: String| StoreError::Corrupt {
+        what: format!("chunk {} in pack {}", chunk.hash, place.record.pack),
+        detail,
+    };
+    if crc_fast::crc32_iscsi(&record) != chunk.crc32c {
+        return Err(corrupt("its checksum is wrong".to_owned()));
+    }
+    let head = *record.first_chunk::<CHUNK_HEADER_LEN>().ok_or_else(|| corrupt("it has no header".to_owned()))?;
+    let header = ChunkHeader::parse(head).map_err(|e| corrupt(e.to_string()))?;
+    let stored = record.slice(CHUNK_HEADER_LEN..);
+    if header.scheme() == Scheme::None {
+        return Ok(stored);
+    }
+    let mut raw = Vec::with_capacity(header.raw_len());
+    decode_chunk(header, &stored, &mut raw).map_err(|e| corrupt(e.to_string()))?;
+    Ok(raw.into())
+}

@@ -1,0 +1,175 @@
+//! Commits of repositories, and the one transaction that makes a new one.
+
+use std::ops::ControlFlow;
+
+use sqlx::Row;
+
+use super::{BlobRecord, Catalog, RepoKey, insert_rows, parsed, refs};
+use crate::StoreError;
+use crate::digest::{GitOid, Sha256};
+use crate::repo::commit::Commit;
+
+/// Everything a commit adds to the catalog.
+#[derive(Debug)]
+pub struct NewCommit {
+    /// Repository.
+    pub repo: RepoKey,
+    /// Full name of the ref it moves.
+    pub ref_name: String,
+    /// Where the ref points before; `None` creates it.
+    pub old: Option<GitOid>,
+    /// Id of the commit.
+    pub oid: GitOid,
+    /// The commit as git encodes it.
+    pub data: Vec<u8>,
+    /// New trees as git encodes them.
+    pub trees: Vec<(GitOid, Vec<u8>)>,
+    /// New blobs.
+    pub blobs: Vec<BlobRecord>,
+    /// Fingerprint of the request, to answer a repeated one alike.
+    pub fingerprint: String,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+/// Commits of repositories.
+#[derive(Debug)]
+pub struct Commits<'a>(pub(super) &'a Catalog);
+
+impl Commits<'_> {
+    /// Records blobs, trees, the commit and the moved ref, in that order, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::RefMoved`] when the ref points elsewhere than `old`; nothing is recorded then.
+    pub async fn add(&self, new: &NewCommit) -> Result<(), StoreError> {
+        let failed = "recording a commit";
+        let mut tx = self.0.write().await?;
+        let head = ("INSERT INTO blobs (oid, sha256, size, lfs)", 4, "ON CONFLICT DO NOTHING");
+        insert_rows(&mut tx, failed, head, &new.blobs, |q, blob| {
+            q.bind(blob.oid.to_string())
+                .bind(blob.sha256.to_string())
+                .bind(blob.size_bytes.cast_signed())
+                .bind(i64::from(blob.lfs))
+        })
+        .await?;
+        let mut contents: Vec<Sha256> = new.blobs.iter().map(|blob| blob.sha256).collect();
+        contents.sort_unstable();
+        contents.dedup();
+        let head = ("INSERT INTO repo_contents (repo, sha256)", 2, "ON CONFLICT DO NOTHING");
+        insert_rows(&mut tx, failed, head, &contents, |q, sha256| q.bind(new.repo.as_str()).bind(sha256.to_string()))
+            .await?;
+        // A tree can be megabytes long, so each goes alone.
+        for (oid, data) in &new.trees {
+            sqlx::query("INSERT INTO trees (oid, data) VALUES ($1, $2) ON CONFLICT (oid) DO NOTHING")
+                .bind(oid.to_string())
+                .bind(data.as_slice())
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::database(failed))?;
+        }
+        sqlx::query("INSERT INTO commits (repo, oid, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(new.repo.as_str())
+            .bind(new.oid.to_string())
+            .bind(new.data.as_slice())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(failed))?;
+        refs::swing(&mut tx, &new.repo, &new.ref_name, new.old, new.oid).await?;
+        sqlx::query(
+            "INSERT INTO requests (repo, fingerprint, commit_oid, created_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (repo, fingerprint) DO UPDATE SET commit_oid = excluded.commit_oid, created_at = excluded.created_at",
+        )
+        .bind(new.repo.as_str())
+        .bind(&new.fingerprint)
+        .bind(new.oid.to_string())
+        .bind(new.now_ms)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::database(failed))?;
+        sqlx::query("UPDATE repos SET updated_at = $2 WHERE key = $1")
+            .bind(new.repo.as_str())
+            .bind(new.now_ms)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(failed))?;
+        tx.commit().await.map_err(StoreError::database(failed))
+    }
+
+    /// Commit that an earlier request with this fingerprint made, unless it is older than `since_ms`.
+    pub async fn requested(
+        &self,
+        repo: &RepoKey,
+        fingerprint: &str,
+        since_ms: i64,
+    ) -> Result<Option<GitOid>, StoreError> {
+        let row = sqlx::query(
+            "SELECT commit_oid FROM requests WHERE repo = $1 AND fingerprint = $2 AND created_at >= $3",
+        )
+        .bind(repo.as_str())
+        .bind(fingerprint)
+        .bind(since_ms)
+        .fetch_optional(&self.0.pool)
+        .await
+        .map_err(StoreError::database("looking for a repeated request"))?;
+        row.as_ref().map(|row| parsed(row, "commit_oid")).transpose()
+    }
+
+    /// Forgets requests older than `before_ms`.
+    pub async fn forget_requests(&self, before_ms: i64) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM requests WHERE created_at < $1")
+            .bind(before_ms)
+            .execute(&self.0.pool)
+            .await
+            .map_err(StoreError::database("forgetting old requests"))?;
+        Ok(())
+    }
+
+    /// A commit of a repository.
+    pub async fn get(&self, repo: &RepoKey, oid: &GitOid) -> Result<Option<Commit>, StoreError> {
+        let failed = "reading a commit";
+        let row = sqlx::query("SELECT data FROM commits WHERE repo = $1 AND oid = $2")
+            .bind(repo.as_str())
+            .bind(oid.to_string())
+            .fetch_optional(&self.0.pool)
+            .await
+            .map_err(StoreError::database(failed))?;
+        row.map(|row| {
+            let data: Vec<u8> = row.try_get("data").map_err(StoreError::database(failed))?;
+            Commit::decode(oid, &data)
+        })
+        .transpose()
+    }
+
+    /// The commits whose id begins with `prefix`; two are enough to know that it is not unique.
+    pub async fn by_prefix(&self, repo: &RepoKey, prefix: &str) -> Result<Vec<GitOid>, StoreError> {
+        let rows = sqlx::query("SELECT oid FROM commits WHERE repo = $1 AND oid >= $2 AND oid < $3 LIMIT 2")
+            .bind(repo.as_str())
+            .bind(prefix)
+            .bind(format!("{prefix}g"))
+            .fetch_all(&self.0.pool)
+            .await
+            .map_err(StoreError::database("finding a commit"))?;
+        rows.iter().map(|row| parsed(row, "oid")).collect()
+    }
+
+    /// Walks from `start` along first parents, newest first, until `visit` breaks.
+    pub async fn walk(
+        &self,
+        repo: &RepoKey,
+        start: GitOid,
+        mut visit: impl FnMut(GitOid, &Commit) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut next = Some(start);
+        while let Some(oid) = next {
+            let commit = self.get(repo, &oid).await?.ok_or_else(|| StoreError::Corrupt {
+                what: format!("commit {oid}"),
+                detail: "it is missing from the history".to_owned(),
+            })?;
+            if visit(oid, &commit).is_break() {
+                break;
+            }
+            next = commit.parents.first().copied();
+        }
+        Ok(())
+    }
+}

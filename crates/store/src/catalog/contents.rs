@@ -1,0 +1,213 @@
+//! File contents, and the git blobs that stand for them.
+
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+use weighthouse_format::xet::{Term, XetHash};
+
+use super::{Catalog, RepoKey, damaged, insert_rows, number, parsed, placeholders, size};
+use crate::StoreError;
+use crate::digest::{GitOid, Sha256};
+
+/// Bytes of one term on record: xorb hash, first chunk, end chunk, raw bytes (u32, little-endian each).
+const TERM_BYTES: usize = 44;
+
+/// Identity of a file's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentRecord {
+    /// SHA-256, verified.
+    pub sha256: Sha256,
+    /// Length in bytes.
+    pub size_bytes: u64,
+    /// Xet file hash.
+    pub file_hash: XetHash,
+}
+
+/// A file's bytes and where they come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Identity.
+    pub record: ContentRecord,
+    /// Chunk ranges of xorbs, in file order.
+    pub terms: Vec<Term>,
+}
+
+/// What a git blob stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobRecord {
+    /// Git id of the blob: of the bytes, or of the LFS pointer.
+    pub oid: GitOid,
+    /// The file's SHA-256.
+    pub sha256: Sha256,
+    /// The file's length in bytes.
+    pub size_bytes: u64,
+    /// Whether the blob is an LFS pointer.
+    pub lfs: bool,
+}
+
+/// File contents.
+#[derive(Debug)]
+pub struct Contents<'a>(pub(super) &'a Catalog);
+
+impl Contents<'_> {
+    /// Records verified contents and that a repository was given them.
+    pub async fn add(&self, repo: &RepoKey, contents: &[Content]) -> Result<(), StoreError> {
+        let failed = "recording file contents";
+        let mut tx = self.0.write().await?;
+        let head = ("INSERT INTO contents (sha256, size, file_hash, terms)", 4, "ON CONFLICT DO NOTHING");
+        insert_rows(&mut tx, failed, head, contents, |q, content| {
+            q.bind(content.record.sha256.to_string())
+                .bind(content.record.size_bytes.cast_signed())
+                .bind(content.record.file_hash.to_string())
+                .bind(encode_terms(&content.terms))
+        })
+        .await?;
+        let head = ("INSERT INTO repo_contents (repo, sha256)", 2, "ON CONFLICT DO NOTHING");
+        insert_rows(&mut tx, failed, head, contents, |q, content| {
+            q.bind(repo.as_str()).bind(content.record.sha256.to_string())
+        })
+        .await?;
+        tx.commit().await.map_err(StoreError::database(failed))
+    }
+
+    /// Notes that a repository was given content that is on record.
+    pub async fn give(&self, repo: &RepoKey, sha256: &Sha256) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO repo_contents (repo, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(repo.as_str())
+            .bind(sha256.to_string())
+            .execute(&self.0.pool)
+            .await
+            .map_err(StoreError::database("recording file contents"))?;
+        Ok(())
+    }
+
+    /// Whether a repository was given this content.
+    pub async fn given(&self, repo: &RepoKey, sha256: &Sha256) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 AS found FROM repo_contents WHERE repo = $1 AND sha256 = $2")
+            .bind(repo.as_str())
+            .bind(sha256.to_string())
+            .fetch_optional(&self.0.pool)
+            .await
+            .map_err(StoreError::database("looking for file contents"))?;
+        Ok(row.is_some())
+    }
+
+    /// Content of a SHA-256.
+    pub async fn get(&self, sha256: &Sha256) -> Result<Option<Content>, StoreError> {
+        self.one("SELECT sha256, size, file_hash, terms FROM contents WHERE sha256 = $1", sha256.to_string()).await
+    }
+
+    /// Content of a Xet file hash.
+    pub async fn by_file_hash(&self, hash: &XetHash) -> Result<Option<Content>, StoreError> {
+        self.one("SELECT sha256, size, file_hash, terms FROM contents WHERE file_hash = $1", hash.to_string()).await
+    }
+
+    /// Identities of those of `digests` that are on record, in no particular order.
+    pub async fn records(&self, digests: &[Sha256]) -> Result<Vec<ContentRecord>, StoreError> {
+        let mut found = Vec::with_capacity(digests.len());
+        for batch in digests.chunks(1_000) {
+            let list = placeholders(1, batch.len());
+            let sql = format!("SELECT sha256, size, file_hash FROM contents WHERE sha256 IN ({list})");
+            let rows = batch
+                .iter()
+                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(batch.len() == 1), |q, d| q.bind(d.to_string()))
+                .fetch_all(&self.0.pool)
+                .await
+                .map_err(StoreError::database("looking for file contents"))?;
+            for row in &rows {
+                found.push(record(row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What git blobs stand for, in no particular order.
+    pub async fn blobs(&self, oids: &[GitOid]) -> Result<Vec<BlobRecord>, StoreError> {
+        let mut found = Vec::with_capacity(oids.len());
+        for batch in oids.chunks(1_000) {
+            let list = placeholders(1, batch.len());
+            let sql = format!("SELECT oid, sha256, size, lfs FROM blobs WHERE oid IN ({list})");
+            let rows = batch
+                .iter()
+                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(batch.len() == 1), |q, oid| q.bind(oid.to_string()))
+                .fetch_all(&self.0.pool)
+                .await
+                .map_err(StoreError::database("reading blobs"))?;
+            for row in &rows {
+                found.push(BlobRecord {
+                    oid: parsed(row, "oid")?,
+                    sha256: parsed(row, "sha256")?,
+                    size_bytes: size(row, "size")?,
+                    lfs: number(row, "lfs")? != 0,
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Size in bytes of all contents a repository was given.
+    pub async fn given_bytes(&self, repo: &RepoKey) -> Result<u64, StoreError> {
+        let row = sqlx::query(
+            "SELECT CAST(COALESCE(SUM(c.size), 0) AS BIGINT) AS size
+             FROM repo_contents r JOIN contents c ON c.sha256 = r.sha256 WHERE r.repo = $1",
+        )
+        .bind(repo.as_str())
+        .fetch_one(&self.0.pool)
+        .await
+        .map_err(StoreError::database("measuring a repository"))?;
+        size(&row, "size")
+    }
+
+    async fn one(&self, sql: &'static str, key: String) -> Result<Option<Content>, StoreError> {
+        let failed = "reading file contents";
+        let row =
+            sqlx::query(sql).bind(key).fetch_optional(&self.0.pool).await.map_err(StoreError::database(failed))?;
+        row.map(|row| {
+            let terms: Vec<u8> = row.try_get("terms").map_err(StoreError::database(failed))?;
+            Ok(Content { record: record(&row)?, terms: decode_terms(&terms)? })
+        })
+        .transpose()
+    }
+}
+
+fn record(row: &AnyRow) -> Result<ContentRecord, StoreError> {
+    Ok(ContentRecord {
+        sha256: parsed(row, "sha256")?,
+        size_bytes: size(row, "size")?,
+        file_hash: parsed(row, "file_hash")?,
+    })
+}
+
+fn encode_terms(terms: &[Term]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(terms.len() * TERM_BYTES);
+    for term in terms {
+        out.extend_from_slice(&term.xorb.0);
+        for number in [term.start, term.end, term.unpacked_bytes] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+    out
+}
+
+fn decode_terms(data: &[u8]) -> Result<Vec<Term>, StoreError> {
+    let (records, []) = data.as_chunks::<TERM_BYTES>() else {
+        return Err(damaged("terms", &format!("{} bytes", data.len())));
+    };
+    let word = |record: &[u8; TERM_BYTES], at: usize| {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&record[at..at + 4]);
+        u32::from_le_bytes(bytes)
+    };
+    Ok(records
+        .iter()
+        .map(|record| {
+            let mut xorb = [0; 32];
+            xorb.copy_from_slice(&record[..32]);
+            Term {
+                xorb: XetHash(xorb),
+                start: word(record, 32),
+                end: word(record, 36),
+                unpacked_bytes: word(record, 40),
+            }
+        })
+        .collect())
+}

@@ -1,0 +1,26 @@
+//! Settings that belong to the hub as a whole, such as its secret.
+
+use super::Catalog;
+use crate::StoreError;
+
+/// Named values of this hub.
+#[derive(Debug)]
+pub struct Settings<'a>(pub(super) &'a Catalog);
+
+impl Settings<'_> {
+    /// Value of a setting, storing `fresh` first if there is none; every caller sees the same value.
+    pub async fn get_or_insert(&self, name: &str, fresh: &str) -> Result<String, StoreError> {
+        let failed = "reading a setting";
+        sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+            .bind(name)
+            .bind(fresh)
+            .execute(&self.0.pool)
+            .await
+            .map_err(StoreError::database(failed))?;
+        sqlx::query_scalar("SELECT value FROM settings WHERE name = $1")
+            .bind(name)
+            .fetch_one(&self.0.pool)
+            .await
+            .map_err(StoreError::database(failed))
+    }
+}
