@@ -178,6 +178,6 @@ fn raw_bytes(place: &Place, chunk: &XorbChunk, record: Bytes) -> Result<Bytes, S
         return Ok(stored);
     }
     let mut raw = Vec::with_capacity(header.raw_len());
-    decode_chunk(header, &stored, &mut raw).map_err(|e| corrupt(e.to_string()))?;
+    decode_chunk(header.scheme(), &stored, header.raw_len(), &mut raw).map_err(|e| corrupt(e.to_string()))?;
     Ok(raw.into())
 }

@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
-use weighthouse_format::xet::{Term, XetHash};
+use weighthouse_format::xet::{hash::XetHash, shard::Term};
 
 use super::{Catalog, RepoKey, damaged, insert_rows, number, parsed, placeholders, size};
 use crate::StoreError;
@@ -180,7 +180,7 @@ fn record(row: &AnyRow) -> Result<ContentRecord, StoreError> {
 fn encode_terms(terms: &[Term]) -> Vec<u8> {
     let mut out = Vec::with_capacity(terms.len() * TERM_BYTES);
     for term in terms {
-        out.extend_from_slice(&term.xorb.0);
+        out.extend_from_slice(term.xorb.as_bytes());
         for number in [term.start, term.end, term.unpacked_bytes] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -203,7 +203,7 @@ fn decode_terms(data: &[u8]) -> Result<Vec<Term>, StoreError> {
             let mut xorb = [0; 32];
             xorb.copy_from_slice(&record[..32]);
             Term {
-                xorb: XetHash(xorb),
+                xorb: XetHash::from_bytes(xorb),
                 start: word(record, 32),
                 end: word(record, 36),
                 unpacked_bytes: word(record, 40),

@@ -6,8 +6,6 @@ macro_rules! sql {
         sqlx::AssertSqlSafe(format!($text))
     };
 }
-use sql;
-
 mod accounts;
 mod commits;
 mod contents;
@@ -38,7 +36,7 @@ pub use contents::{BlobRecord, Content, ContentRecord, Contents};
 pub use objects::Objects;
 pub use packs::{PackId, Packs, SealedPack, XorbRecord};
 pub use refs::{RefRecord, Refs};
-pub use repos::{RepoKey, RepoKind, RepoQuery, RepoRecord, RepoSort, Repos};
+pub use repos::{RepoKey, RepoKind, RepoQuery, RepoRecord, RepoSort, Repos, Viewer};
 pub use settings::Settings;
 pub use tokens::{Scope, TokenRecord, Tokens};
 pub use uploads::{UploadRecord, Uploads};

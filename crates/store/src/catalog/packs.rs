@@ -4,7 +4,7 @@ use std::fmt;
 
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
-use weighthouse_format::xet::XetHash;
+use weighthouse_format::xet::hash::XetHash;
 
 use super::{Catalog, RepoKey, fresh_id, insert_rows, parsed, placeholders, size, text};
 use crate::StoreError;

@@ -10,7 +10,7 @@ use crate::xet::hash::{HashTree, XetHash, chunk_hash};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Xorb {
-    /// Chunk records back to back, without a footer: what a client uploads.
+    /// Chunk records back to back, without a footer: what a client uploads. Only what was not drained.
     pub body: Vec<u8>,
     /// What the body contains.
     pub listing: XorbListing,
@@ -34,6 +34,8 @@ pub struct Xorb {
 pub struct XorbBuilder {
     encoder: ChunkEncoder,
     body: Vec<u8>,
+    /// Body bytes that [`drain`](Self::drain) has handed out.
+    drained: usize,
     chunks: Vec<XorbChunk>,
     tree: HashTree,
     raw_len: u64,
@@ -83,7 +85,7 @@ impl XorbBuilder {
             hash,
             raw_len: header.raw_len() as u32,
             stored_len: header.record_len() as u32,
-            offset: start as u32,
+            offset: (self.drained + start) as u32,
             crc32c: crc_fast::crc32_iscsi(self.body.get(start..).unwrap_or_default()),
         });
         self.tree.push(hash, header.raw_len() as u64);
@@ -108,6 +110,12 @@ impl XorbBuilder {
         self.raw_len
     }
 
+    /// Hands out the body bytes encoded since the last call, so that a whole body need never be in memory.
+    pub fn drain(&mut self) -> Vec<u8> {
+        self.drained += self.body.len();
+        std::mem::take(&mut self.body)
+    }
+
     /// Seals the xorb.
     ///
     /// # Errors
@@ -120,7 +128,7 @@ impl XorbBuilder {
             hash: self.tree.root(),
             chunks: self.chunks,
             raw_len: self.raw_len as u32,
-            body_len: self.body.len() as u32,
+            body_len: (self.drained + self.body.len()) as u32,
             footer_len: 0,
         };
         Ok(Xorb {

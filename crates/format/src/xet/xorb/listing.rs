@@ -6,7 +6,6 @@ use crate::xet::hash::{self, XetHash};
 
 /// One chunk of a xorb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct XorbChunk {
     /// Hash of the raw bytes.
     pub hash: XetHash,
@@ -30,7 +29,6 @@ impl XorbChunk {
 
 /// The contents of a whole xorb.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct XorbListing {
     /// Hash of the xorb.
     pub hash: XetHash,

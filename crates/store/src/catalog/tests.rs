@@ -1,0 +1,357 @@
+//! One suite on both engines: SQLite always, PostgreSQL where `WH_TEST_POSTGRES` names a server.
+
+use super::*;
+use crate::digest::{GitOid, Sha256};
+use crate::repo::commit::{Commit, Signature};
+use crate::repo::edit::{EditError, TreeEdit};
+use crate::repo::object::{ObjectKind, object_id};
+use weighthouse_format::xet::hash::XetHash;
+use weighthouse_format::xet::shard::Term;
+
+/// Runs a test on each engine, each time on an empty database.
+macro_rules! on_both_engines {
+    ($($name:ident)+) => { $(
+        mod $name {
+            #[tokio::test]
+            async fn sqlite() {
+                let folder = tempfile::tempdir().unwrap();
+                super::$name(super::Catalog::sqlite(&folder.path().join("catalog %?#.sqlite")).await.unwrap()).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                if let Some(catalog) = super::empty_postgres(stringify!($name)).await {
+                    super::$name(catalog).await;
+                }
+            }
+        }
+    )+ };
+}
+
+on_both_engines! {
+    accounts_are_unique_without_regard_to_case
+    tokens_are_found_by_their_secret_only
+    repositories_are_listed_for_those_who_may_see_them
+    a_moved_repository_answers_under_its_old_id
+    refs_move_only_from_where_they_are
+    a_commit_is_recorded_whole_or_not_at_all
+    contents_and_xorbs_survive_the_round_trip
+    folders_change_only_where_they_are_touched
+    concurrent_writers_queue
+    a_newer_schema_is_refused
+}
+
+async fn empty_postgres(name: &str) -> Option<Catalog> {
+    let Ok(url) = std::env::var("WH_TEST_POSTGRES") else {
+        eprintln!("WH_TEST_POSTGRES is not set: not run on PostgreSQL");
+        return None;
+    };
+    sqlx::any::install_default_drivers();
+    let server = AnyPool::connect(&url).await.unwrap();
+    let database = format!("wh_{name}");
+    let database = database.get(..database.len().min(60)).unwrap();
+    for sql in [format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"), format!("CREATE DATABASE {database}")] {
+        // Two tests that create databases at once collide on the template.
+        let mut tries = 0;
+        while let Err(error) = server.execute(AssertSqlSafe(sql.clone())).await {
+            tries += 1;
+            assert!(tries < 50, "{error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let (base, query) = url.split_once('?').map_or((url.as_str(), String::new()), |(b, q)| (b, format!("?{q}")));
+    let base = base.rsplit_once('/').unwrap().0;
+    Some(Catalog::postgres(&format!("{base}/{database}{query}")).await.unwrap())
+}
+
+fn user(name: &str) -> Account {
+    Account {
+        id: String::new(),
+        kind: AccountKind::User,
+        name: name.to_owned(),
+        fullname: name.to_owned(),
+        email: None,
+        admin: false,
+        created_at_ms: 1,
+    }
+}
+
+fn repo(id: &str, owner: &Account, private: bool) -> RepoRecord {
+    RepoRecord {
+        key: RepoKey::from(fresh_id().unwrap()),
+        kind: RepoKind::Model,
+        id: id.to_owned(),
+        owner: owner.id.clone(),
+        private,
+        created_at_ms: 1,
+        updated_at_ms: 1,
+        downloads: 0,
+        facts: "{}".to_owned(),
+    }
+}
+
+async fn accounts_are_unique_without_regard_to_case(catalog: Catalog) {
+    let accounts = catalog.accounts();
+    let ada = accounts.add(user("__Ada__")).await.unwrap();
+    let clash = accounts.add(Account { kind: AccountKind::Org, ..user("__ada__") }).await;
+    assert!(matches!(clash, Err(StoreError::Exists { .. })));
+    assert_eq!(accounts.find("__ADA__").await.unwrap(), Some(ada.clone()));
+    let lab = accounts.add(Account { kind: AccountKind::Org, email: Some("l@b".into()), ..user("lab") }).await.unwrap();
+    accounts.set_member(&lab.id, &ada.id, Role::Read).await.unwrap();
+    accounts.set_member(&lab.id, &ada.id, Role::Admin).await.unwrap();
+    assert_eq!(accounts.role(&lab.id, &ada.id).await.unwrap(), Some(Role::Admin));
+    assert_eq!(accounts.orgs_of(&ada.id).await.unwrap(), [Membership { account: lab.clone(), role: Role::Admin }]);
+    assert_eq!(accounts.members_of(&lab.id).await.unwrap()[0].account, ada);
+    assert!(accounts.remove_member(&lab.id, &ada.id).await.unwrap());
+    assert!(accounts.orgs_of(&ada.id).await.unwrap().is_empty());
+}
+
+async fn tokens_are_found_by_their_secret_only(catalog: Catalog) {
+    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let token = TokenRecord {
+        id: fresh_id().unwrap(),
+        account: ada.id.clone(),
+        name: "laptop".into(),
+        scope: Scope::Write,
+        repos: Some(vec![RepoKey::from("r1".to_owned()), RepoKey::from("r2".to_owned())]),
+        created_at_ms: 5,
+        expires_at_ms: Some(9),
+        last_used_at_ms: None,
+    };
+    catalog.tokens().add(&token, "hf_secret").await.unwrap();
+    assert!(matches!(catalog.tokens().add(&token, "hf_secret").await, Err(StoreError::Exists { .. })));
+    assert_eq!(catalog.tokens().find("hf_secret").await.unwrap(), Some((token.clone(), ada.clone())));
+    assert_eq!(catalog.tokens().find("hf_other").await.unwrap(), None);
+    catalog.tokens().touch(&token.id, 7).await.unwrap();
+    assert_eq!(catalog.tokens().list(&ada.id).await.unwrap()[0].last_used_at_ms, Some(7));
+    assert!(catalog.tokens().revoke(&token.id).await.unwrap());
+    assert_eq!(catalog.tokens().find("hf_secret").await.unwrap(), None);
+}
+
+async fn repositories_are_listed_for_those_who_may_see_them(catalog: Catalog) {
+    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let bob = catalog.accounts().add(user("bob")).await.unwrap();
+    let lab = catalog.accounts().add(Account { kind: AccountKind::Org, ..user("lab") }).await.unwrap();
+    catalog.accounts().set_member(&lab.id, &bob.id, Role::Read).await.unwrap();
+    let open = repo("ada/Open_Model", &ada, false);
+    let hidden = repo("ada/hidden", &ada, true);
+    let shared = repo("lab/shared", &lab, true);
+    for r in [&open, &hidden, &shared] {
+        catalog.repos().add(r).await.unwrap();
+    }
+    assert!(matches!(catalog.repos().add(&repo("ADA/open_model", &ada, false)).await, Err(StoreError::Exists { .. })));
+    catalog.repos().set_facts(&open.key, "{\"a\":1}", &["x".into(), "license:mit".into()]).await.unwrap();
+    let all = RepoQuery {
+        kind: RepoKind::Model,
+        search: None,
+        author: None,
+        tags: vec![],
+        sort: RepoSort::Updated,
+        limit: 10,
+        offset: 0,
+    };
+    let ids = async |query: &RepoQuery, viewer: &Viewer| {
+        let mut ids: Vec<_> =
+            catalog.repos().list(query, viewer).await.unwrap().into_iter().map(|r| r.id).collect();
+        ids.sort();
+        ids
+    };
+    let of = |account: &Account| Viewer { account: Some(account.id.clone()), ..Viewer::default() };
+    assert_eq!(ids(&all, &Viewer::default()).await, ["ada/Open_Model"]);
+    assert_eq!(ids(&all, &of(&ada)).await, ["ada/Open_Model", "ada/hidden"]);
+    assert_eq!(ids(&all, &of(&bob)).await, ["ada/Open_Model", "lab/shared"]);
+    assert_eq!(ids(&all, &Viewer { admin: true, ..of(&bob) }).await.len(), 3);
+    assert_eq!(ids(&all, &Viewer { only: Some(vec![]), ..of(&ada) }).await, ["ada/Open_Model"]);
+    let search = |text: &str| RepoQuery { search: Some(text.into()), ..all.clone() };
+    assert_eq!(ids(&search("N_MOD"), &of(&ada)).await, ["ada/Open_Model"]);
+    assert!(ids(&search("nxmod"), &of(&ada)).await.is_empty(), "an underscore is a letter, not a wildcard");
+    let tagged = |tag: &str| RepoQuery { tags: vec!["x".into(), tag.into()], ..all.clone() };
+    assert_eq!(ids(&tagged("license:mit"), &of(&ada)).await, ["ada/Open_Model"]);
+    assert!(ids(&tagged("license:gpl"), &of(&ada)).await.is_empty());
+    assert_eq!(ids(&RepoQuery { author: Some("LAB".into()), ..all.clone() }, &of(&bob)).await, ["lab/shared"]);
+
+    let digest = Sha256::of(b"secret");
+    catalog.contents().give(&hidden.key, &digest).await.unwrap();
+    let visible = async |viewer: Viewer| catalog.repos().content_visible(&digest.to_string(), &viewer).await.unwrap();
+    assert!(visible(of(&ada)).await && !visible(of(&bob)).await && !visible(Viewer::default()).await);
+    let xorb = XetHash::from_bytes([3; 32]);
+    catalog.packs().hold(&[xorb], &hidden.key, &ada.id).await.unwrap();
+    let seen = async |viewer: Viewer| {
+        !catalog.repos().visible_xorbs(&[xorb.to_string()], &viewer).await.unwrap().is_empty()
+    };
+    assert!(seen(of(&ada)).await && !seen(of(&bob)).await && !seen(Viewer::default()).await);
+    catalog.packs().hold(&[xorb], &shared.key, &ada.id).await.unwrap();
+    assert!(seen(of(&bob)).await && !seen(Viewer::default()).await);
+    catalog.repos().delete(&open.key).await.unwrap();
+    assert!(catalog.repos().find(RepoKind::Model, &open.id).await.unwrap().is_none());
+}
+
+async fn a_moved_repository_answers_under_its_old_id(catalog: Catalog) {
+    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let first = repo("ada/first", &ada, false);
+    let other = repo("ada/other", &ada, false);
+    catalog.repos().add(&first).await.unwrap();
+    catalog.repos().add(&other).await.unwrap();
+    let clash = catalog.repos().rename(&first, "ADA/other", &ada.id).await;
+    assert!(matches!(clash, Err(StoreError::Exists { .. })), "{clash:?}");
+    catalog.repos().rename(&first, "ada/second", &ada.id).await.unwrap();
+    let redirect = async |id: &str| catalog.repos().redirect(RepoKind::Model, id).await.unwrap();
+    assert_eq!(redirect("ADA/First").await.as_deref(), Some("ada/second"));
+    catalog.repos().add(&repo("ada/first", &ada, false)).await.unwrap();
+    assert_eq!(redirect("ada/first").await, None);
+}
+
+async fn refs_move_only_from_where_they_are(catalog: Catalog) {
+    let (repo, main) = (RepoKey::from("r".to_owned()), "refs/heads/main");
+    let [a, b, c] = [1, 2, 3].map(|n| GitOid([n; 20]));
+    let swing = async |old, new| catalog.refs().swing(&repo, main, old, new).await;
+    swing(None, a).await.unwrap();
+    swing(None, a).await.unwrap();
+    assert!(matches!(swing(None, b).await, Err(StoreError::RefMoved { .. })));
+    swing(Some(a), b).await.unwrap();
+    swing(Some(a), b).await.unwrap();
+    assert!(matches!(swing(Some(a), c).await, Err(StoreError::RefMoved { .. })));
+    assert_eq!(catalog.refs().read(&repo, main).await.unwrap(), Some(b));
+    assert_eq!(catalog.refs().list(&repo).await.unwrap(), [RefRecord { name: main.into(), target: b }]);
+    assert!(catalog.refs().delete(&repo, main).await.unwrap());
+    assert!(!catalog.refs().delete(&repo, main).await.unwrap());
+}
+
+fn new_commit(repo: &RepoKey, old: Option<GitOid>, message: &str) -> NewCommit {
+    let commit = Commit {
+        tree: object_id(ObjectKind::Tree, b""),
+        parents: old.into_iter().collect(),
+        author: Signature { name: "ada".into(), email: "a@b".into(), time_s: 7 },
+        message: message.into(),
+    };
+    let data = commit.encode();
+    NewCommit {
+        repo: repo.clone(),
+        ref_name: "refs/heads/main".into(),
+        old,
+        oid: object_id(ObjectKind::Commit, &data),
+        data,
+        trees: vec![(commit.tree, vec![])],
+        blobs: vec![BlobRecord { oid: GitOid([4; 20]), sha256: Sha256([5; 32]), size_bytes: 6, lfs: true }],
+        fingerprint: message.into(),
+        now_ms: 9,
+    }
+}
+
+async fn a_commit_is_recorded_whole_or_not_at_all(catalog: Catalog) {
+    let repo = RepoKey::from("r".to_owned());
+    let commits = catalog.commits();
+    let first = new_commit(&repo, None, "first");
+    commits.add(&first).await.unwrap();
+    commits.add(&first).await.unwrap();
+    let stale = new_commit(&repo, Some(GitOid([9; 20])), "stale");
+    assert!(matches!(commits.add(&stale).await, Err(StoreError::RefMoved { .. })));
+    assert!(commits.get(&repo, &stale.oid).await.unwrap().is_none());
+    let second = new_commit(&repo, Some(first.oid), "second");
+    commits.add(&second).await.unwrap();
+    assert_eq!(commits.requested(&repo, "second", 9).await.unwrap(), Some(second.oid));
+    assert_eq!(commits.requested(&repo, "second", 10).await.unwrap(), None);
+    commits.forget_requests(10).await.unwrap();
+    assert_eq!(commits.requested(&repo, "second", 0).await.unwrap(), None);
+    let mut titles = Vec::new();
+    commits
+        .walk(&repo, second.oid, |_, commit| {
+            titles.push(commit.message.clone());
+            std::ops::ControlFlow::Continue(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(titles, ["second", "first"]);
+    assert_eq!(commits.by_prefix(&repo, &first.oid.to_string()[..8]).await.unwrap(), [first.oid]);
+    assert!(commits.by_prefix(&RepoKey::from("s".to_owned()), &first.oid.to_string()[..8]).await.unwrap().is_empty());
+    assert_eq!(catalog.contents().blobs(&[GitOid([4; 20])]).await.unwrap(), first.blobs);
+    assert!(catalog.contents().given(&repo, &Sha256([5; 32])).await.unwrap());
+}
+
+async fn contents_and_xorbs_survive_the_round_trip(catalog: Catalog) {
+    let repo = RepoKey::from("r".to_owned());
+    let hash = |n| XetHash::from_bytes([n; 32]);
+    let content = Content {
+        record: ContentRecord { sha256: Sha256([1; 32]), size_bytes: 1 << 40, file_hash: hash(2) },
+        terms: vec![Term { xorb: hash(3), unpacked_bytes: u32::MAX, start: 1, end: 8192 }; 3],
+    };
+    catalog.contents().add(&repo, std::slice::from_ref(&content)).await.unwrap();
+    assert_eq!(catalog.contents().get(&Sha256([1; 32])).await.unwrap().as_ref(), Some(&content));
+    assert_eq!(catalog.contents().by_file_hash(&hash(2)).await.unwrap().as_ref(), Some(&content));
+    assert_eq!(catalog.contents().records(&[Sha256([1; 32]), Sha256([2; 32])]).await.unwrap(), [content.record]);
+    assert_eq!(catalog.contents().given_bytes(&repo).await.unwrap(), 1 << 40);
+
+    let id = catalog.packs().begin(5).await.unwrap();
+    assert_eq!(catalog.packs().unsealed(6).await.unwrap(), std::slice::from_ref(&id));
+    let xorb = XorbRecord {
+        hash: hash(3),
+        pack: id.clone(),
+        body_offset: 16,
+        body_len: 100,
+        index_offset: 116,
+        index_len: 48,
+        raw_len: 200,
+        chunks: 1,
+    };
+    let sealed = SealedPack { id: id.clone(), size_bytes: 300, xorbs: vec![xorb.clone()], dedup: vec![(hash(4), hash(3))] };
+    assert_eq!(catalog.packs().seal(&sealed).await.unwrap(), 1);
+    assert_eq!(catalog.packs().xorbs(&[hash(3), hash(9)]).await.unwrap(), std::slice::from_ref(&xorb));
+    assert_eq!(catalog.packs().with_chunks(&[hash(4)]).await.unwrap(), [xorb]);
+    assert_eq!(catalog.packs().totals().await.unwrap(), (1, 300));
+    let twin = catalog.packs().begin(5).await.unwrap();
+    assert_eq!(catalog.packs().seal(&SealedPack { id: twin, ..sealed }).await.unwrap(), 0);
+    catalog.packs().forget(&id).await.unwrap();
+    assert_eq!(catalog.packs().totals().await.unwrap().0, 2, "a pack in use is not forgotten");
+}
+
+async fn folders_change_only_where_they_are_touched(catalog: Catalog) {
+    let repo = RepoKey::from("r".to_owned());
+    let blob = |n| GitOid([n; 20]);
+    let mut edit = TreeEdit::new(None);
+    for (path, n) in [("a/b/c.txt", 1), ("a/d.txt", 2), ("e.txt", 3)] {
+        edit.put(&catalog, path, blob(n)).await.unwrap();
+    }
+    let (root, trees) = edit.finish();
+    assert_eq!(trees.len(), 3);
+    catalog.commits().add(&NewCommit { trees, ..new_commit(&repo, None, "m") }).await.unwrap();
+
+    let mut edit = TreeEdit::new(Some(root));
+    assert_eq!(edit.file(&catalog, "a/b/c.txt").await.unwrap(), Some(blob(1)));
+    assert_eq!(edit.file(&catalog, "a/b").await.unwrap(), None);
+    assert!(matches!(edit.put(&catalog, "a/b", blob(9)).await, Err(EditError::WrongKind { .. })));
+    assert!(matches!(edit.put(&catalog, "e.txt/x", blob(9)).await, Err(EditError::WrongKind { .. })));
+    assert!(matches!(edit.put(&catalog, "A/x", blob(9)).await, Err(EditError::CaseClash { .. })));
+    assert!(matches!(edit.put(&catalog, "a/D.TXT", blob(9)).await, Err(EditError::CaseClash { .. })));
+    assert!(matches!(edit.remove(&catalog, "a/x").await, Err(EditError::NotFound(_))));
+    assert_eq!(edit.finish().0, root, "refused changes change nothing");
+
+    let mut edit = TreeEdit::new(Some(root));
+    edit.remove(&catalog, "a/b/c.txt").await.unwrap();
+    let (without, trees) = edit.finish();
+    assert_eq!(trees.len(), 2, "the empty folder is gone, its parent and the root are new");
+    let mut again = TreeEdit::new(Some(root));
+    again.remove(&catalog, "a/b").await.unwrap();
+    assert_eq!(again.finish().0, without);
+    let mut all = TreeEdit::new(Some(root));
+    all.remove(&catalog, "a").await.unwrap();
+    all.remove(&catalog, "e.txt").await.unwrap();
+    assert_eq!(all.finish().0.to_string(), "4b825dc642cb6eb9a060e54bf8d69288fbee4904");
+}
+
+async fn concurrent_writers_queue(catalog: Catalog) {
+    let writers = (0..20).map(|n| {
+        let catalog = catalog.clone();
+        tokio::spawn(async move {
+            let repo = RepoKey::from(format!("r{n}"));
+            catalog.commits().add(&new_commit(&repo, None, "m")).await
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap().unwrap();
+    }
+}
+
+async fn a_newer_schema_is_refused(catalog: Catalog) {
+    sqlx::query("UPDATE schema_version SET version = 99").execute(&catalog.pool).await.unwrap();
+    assert!(matches!(catalog.migrate().await, Err(StoreError::TooNew { found: 99, .. })));
+}
