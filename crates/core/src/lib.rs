@@ -1,1 +1,44 @@
-//! Skeleton.
+//! The hub for AI checkpoints as a library: one function for each thing a person or a program can ask of it.
+//!
+//! ```text
+//!   server, pages, cli ──► Hub ── access     who is calling, what may they do
+//!                            ├── repos       create, delete, move, list
+//!                            ├── revision    branches, tags, commits
+//!                            ├── browse      folders, paths, history
+//!                            ├── commit      files in, one commit out
+//!                            ├── upload      Git LFS objects
+//!                            ├── xet         xorbs, shards, reconstructions
+//!                            └── card        what a README and a config say
+//! ```
+//! Nothing here knows HTTP, JSON shapes of the wire, or the terminal; nothing here writes data but through the store.
+
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod account;
+pub mod browse;
+pub mod card;
+pub mod commit;
+mod error;
+pub mod facts;
+mod hub;
+pub mod names;
+pub mod preupload;
+pub mod repos;
+pub mod revision;
+pub mod upload;
+pub mod xet;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Error, ErrorKind};
+pub use hub::{Hub, HubOptions, Storage};
+
+pub use weighthouse_format as format;
+pub use weighthouse_store::blob::ByteStream;
+pub use weighthouse_store::catalog::{
+    Account, AccountKind, Membership, RepoKey, RepoKind, RepoRecord, RepoSort, Role, Scope, TokenRecord,
+};
+pub use weighthouse_store::digest::{GitOid, Sha256};
+pub use weighthouse_store::{Clock, StoreError};

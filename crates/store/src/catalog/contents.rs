@@ -1,5 +1,7 @@
 //! File contents, and the git blobs that stand for them.
 
+use std::collections::BTreeSet;
+
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 use weighthouse_format::xet::{hash::XetHash, shard::Term};
@@ -10,6 +12,9 @@ use crate::digest::{GitOid, Sha256};
 
 /// Bytes of one term on record: xorb hash, first chunk, end chunk, raw bytes (u32, little-endian each).
 const TERM_BYTES: usize = 44;
+
+/// Pairs of neighbouring xorbs noted at once; a file pieced together from many xorbs has too many to be of use.
+const MAX_SUCCESSORS: usize = 10_000;
 
 /// Identity of a file's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +66,19 @@ impl Contents<'_> {
                 .bind(encode_terms(&content.terms))
         })
         .await?;
+        let successors: BTreeSet<(XetHash, XetHash)> = contents
+            .iter()
+            .flat_map(|content| content.terms.windows(2))
+            .filter_map(|pair| match pair {
+                [a, b] if a.xorb != b.xorb => Some((a.xorb, b.xorb)),
+                _ => None,
+            })
+            .take(MAX_SUCCESSORS)
+            .collect();
+        let successors: Vec<_> = successors.into_iter().collect();
+        let head = ("INSERT INTO xorb_successors (xorb, next)", 2, "ON CONFLICT DO NOTHING");
+        insert_rows(&mut tx, failed, head, &successors, |q, (xorb, next)| q.bind(xorb.to_string()).bind(next.to_string()))
+            .await?;
         let head = ("INSERT INTO repo_contents (repo, sha256)", 2, "ON CONFLICT DO NOTHING");
         insert_rows(&mut tx, failed, head, contents, |q, content| {
             q.bind(repo.as_str()).bind(content.record.sha256.to_string())

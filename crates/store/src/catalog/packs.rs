@@ -164,6 +164,16 @@ impl Packs<'_> {
         Ok(found)
     }
 
+    /// Xorbs that come right after `xorb` in some file.
+    pub async fn successors(&self, xorb: &XetHash) -> Result<Vec<XetHash>, StoreError> {
+        let rows = sqlx::query("SELECT next FROM xorb_successors WHERE xorb = $1 ORDER BY next LIMIT 8")
+            .bind(xorb.to_string())
+            .fetch_all(&self.0.pool)
+            .await
+            .map_err(StoreError::database("finding neighbouring xorbs"))?;
+        rows.iter().map(|row| parsed(row, "next")).collect()
+    }
+
     /// Marks chunks as ones to find duplicates by.
     pub async fn add_dedup(&self, chunks: &[(XetHash, XetHash)]) -> Result<(), StoreError> {
         let failed = "recording chunks";

@@ -109,6 +109,9 @@ CREATE TABLE xorb_holders (
 CREATE TABLE dedup_chunks (chunk TEXT NOT NULL, xorb TEXT NOT NULL, PRIMARY KEY (chunk, xorb));
 CREATE INDEX dedup_chunks_by_xorb ON dedup_chunks (xorb);
 
+-- Xorbs that follow each other in some file: an answer about one may mention the next.
+CREATE TABLE xorb_successors (xorb TEXT NOT NULL, next TEXT NOT NULL, PRIMARY KEY (xorb, next));
+
 -- Git LFS multipart uploads under way.
 CREATE TABLE uploads (
     id TEXT PRIMARY KEY,

@@ -1,0 +1,190 @@
+//! Who is calling, and what they may do.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use weighthouse_store::catalog::{Account, Membership, RepoKind, RepoRecord, Role, Scope, TokenRecord, Viewer};
+use weighthouse_store::digest::Sha256;
+
+use crate::{Error, Hub, names};
+
+/// How long a token's rights are remembered, in milliseconds: a revoked token works this much longer at most.
+const REMEMBER_MS: i64 = 2_000;
+/// How often the last use of a token is written down, in milliseconds.
+const TOUCH_MS: i64 = 60_000;
+
+pub(crate) type CallerCache = Cache<Sha256, (i64, Caller)>;
+
+/// Whoever makes a request: a stranger, or a user with the rights of one token.
+#[derive(Debug, Clone, Default)]
+pub struct Caller(Option<Arc<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    account: Account,
+    token: TokenRecord,
+    orgs: Vec<Membership>,
+}
+
+/// A repository that the caller may read.
+#[derive(Debug, Clone)]
+pub struct Repo {
+    /// What the catalog says.
+    pub record: RepoRecord,
+    /// What the caller may do here.
+    pub role: Role,
+}
+
+impl Caller {
+    /// A stranger.
+    pub fn anonymous() -> Self {
+        Self(None)
+    }
+
+    /// The user, unless a stranger calls.
+    pub fn account(&self) -> Option<&Account> {
+        self.0.as_ref().map(|known| &known.account)
+    }
+
+    /// The token, unless a stranger calls.
+    pub fn token(&self) -> Option<&TokenRecord> {
+        self.0.as_ref().map(|known| &known.token)
+    }
+
+    /// Organisations of the user.
+    pub fn orgs(&self) -> &[Membership] {
+        self.0.as_ref().map_or(&[], |known| &known.orgs)
+    }
+
+    /// The user, who must be known and hold a token that may write.
+    pub fn require_write(&self, action: &'static str) -> Result<&Account, Error> {
+        let known = self.0.as_ref().ok_or(Error::Unauthenticated { action })?;
+        if known.token.scope < Scope::Write {
+            return Err(Error::Denied { action: format!("{action}: this token may only read") });
+        }
+        Ok(&known.account)
+    }
+
+    /// Whether this is an administrator with a token for administration.
+    pub fn is_admin(&self) -> bool {
+        self.0.as_ref().is_some_and(|k| k.account.admin && k.token.scope == Scope::Admin && k.token.repos.is_none())
+    }
+
+    /// Highest role in a namespace: one's own name, or an organisation. Capped by the token.
+    pub fn namespace_role(&self, account_id: &str) -> Option<Role> {
+        let known = self.0.as_ref()?;
+        if self.is_admin() || known.account.id == account_id {
+            return Some(Role::Admin);
+        }
+        known.orgs.iter().find(|m| m.account.id == account_id).map(|m| m.role)
+    }
+
+    /// What the caller may do in a repository, if it may see it at all.
+    pub fn role_in(&self, repo: &RepoRecord) -> Option<Role> {
+        let public = (!repo.private).then_some(Role::Read);
+        let Some(known) = &self.0 else { return public };
+        if known.token.repos.as_ref().is_some_and(|only| !only.contains(&repo.key)) {
+            return public;
+        }
+        let role = self.namespace_role(&repo.owner).max(public);
+        if known.token.scope == Scope::Read { role.map(|_| Role::Read) } else { role }
+    }
+
+    pub(crate) fn viewer(&self) -> Viewer {
+        Viewer {
+            account: self.account().map(|account| account.id.clone()),
+            admin: self.is_admin(),
+            only: self.token().and_then(|token| token.repos.clone()),
+        }
+    }
+}
+
+impl Repo {
+    /// Fails unless the caller may change contents.
+    pub fn require_write(&self, caller: &Caller, action: &'static str) -> Result<(), Error> {
+        self.require(caller, Role::Write, action)
+    }
+
+    /// Fails unless the caller may delete or reconfigure the repository.
+    pub fn require_admin(&self, caller: &Caller, action: &'static str) -> Result<(), Error> {
+        self.require(caller, Role::Admin, action)
+    }
+
+    fn require(&self, caller: &Caller, role: Role, action: &'static str) -> Result<(), Error> {
+        caller.require_write(action)?;
+        if self.role < role {
+            return Err(Error::Denied { action: format!("{action} in {}", self.record.id) });
+        }
+        Ok(())
+    }
+}
+
+impl Hub {
+    /// Finds out who holds a token.
+    ///
+    /// # Errors
+    /// [`Error::InvalidToken`] when it is unknown or expired.
+    pub async fn authenticate(&self, secret: &str) -> Result<Caller, Error> {
+        let now_ms = self.now_ms();
+        let digest = Sha256::of(secret.as_bytes());
+        if let Some((seen_ms, caller)) = self.callers().get(&digest)
+            && now_ms - seen_ms < REMEMBER_MS
+            && caller.token().is_some_and(|token| alive(token, now_ms))
+        {
+            return Ok(caller);
+        }
+        let (token, account) = self.catalog().tokens().find(secret).await?.ok_or(Error::InvalidToken)?;
+        if !alive(&token, now_ms) {
+            return Err(Error::InvalidToken);
+        }
+        if token.last_used_at_ms.is_none_or(|used_ms| now_ms - used_ms > TOUCH_MS) {
+            self.catalog().tokens().touch(&token.id, now_ms).await?;
+        }
+        let orgs = self.catalog().accounts().orgs_of(&account.id).await?;
+        let caller = Caller(Some(Arc::new(Known { account, token, orgs })));
+        self.callers().insert(digest, (now_ms, caller.clone()));
+        Ok(caller)
+    }
+
+    /// A user as a Xet token speaks for them: all their rights, but within a scope and one repository's writes.
+    pub async fn caller_of(&self, account_id: &str, token: TokenRecord) -> Result<Caller, Error> {
+        let account = self.catalog().accounts().get(account_id).await?.ok_or(Error::InvalidToken)?;
+        let orgs = self.catalog().accounts().orgs_of(account_id).await?;
+        Ok(Caller(Some(Arc::new(Known { account, token, orgs }))))
+    }
+
+    /// Opens a repository for a caller.
+    ///
+    /// # Errors
+    /// [`Error::RepoNotFound`], the same for a missing repository and one that the caller may not see;
+    /// [`Error::RepoMoved`] for an earlier id.
+    pub async fn repo(&self, caller: &Caller, kind: RepoKind, id: &str) -> Result<Repo, Error> {
+        let found = self.catalog().repos().find(kind, id).await?;
+        self.opened(caller, kind, id, found).await
+    }
+
+    pub(crate) async fn opened(
+        &self,
+        caller: &Caller,
+        kind: RepoKind,
+        id: &str,
+        found: Option<RepoRecord>,
+    ) -> Result<Repo, Error> {
+        let missing = || Error::RepoNotFound { kind, id: names::shorten(id) };
+        if let Some(record) = found {
+            let role = caller.role_in(&record).ok_or_else(missing)?;
+            return Ok(Repo { record, role });
+        }
+        if let Some(to) = self.catalog().repos().redirect(kind, id).await? {
+            let moved = self.catalog().repos().find(kind, &to).await?;
+            if moved.is_some_and(|record| caller.role_in(&record).is_some()) {
+                return Err(Error::RepoMoved { kind, from: id.to_owned(), to });
+            }
+        }
+        Err(missing())
+    }
+}
+
+fn alive(token: &TokenRecord, now_ms: i64) -> bool {
+    token.expires_at_ms.is_none_or(|expires_ms| now_ms < expires_ms)
+}

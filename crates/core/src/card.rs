@@ -1,0 +1,1 @@
+//! What the README of a repository says: the YAML block at its top.

@@ -1,0 +1,212 @@
+//! Opening a hub: its folder, its catalog, its bytes and its secret.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use quick_cache::sync::Cache;
+use weighthouse_store::catalog::{Catalog, RepoKey};
+use weighthouse_store::digest::GitOid;
+use weighthouse_store::repo::commit::Commit;
+use weighthouse_store::{Blobs, Clock, FolderLock, Store};
+
+use crate::access::CallerCache;
+use crate::browse::FileCache;
+use crate::Error;
+
+/// Where the bytes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// Below the data folder.
+    Folder,
+    /// An S3-compatible service, `s3://BUCKET[/PREFIX]`.
+    S3(String),
+    /// Memory, for tests.
+    Memory,
+}
+
+/// How to open a hub.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HubOptions {
+    /// Folder of the embedded catalog and bytes.
+    pub data: PathBuf,
+    /// `postgres://…`; `None` is SQLite in the data folder.
+    pub database: Option<String>,
+    /// Where the bytes go.
+    pub storage: Storage,
+    /// Whether this process serves: it then holds an embedded data folder alone and clears up after killed ones.
+    /// Administration runs beside a server without it.
+    pub exclusive: bool,
+    /// Largest file that may come inside a commit, in bytes; larger ones go through Git LFS or Xet.
+    pub max_regular_bytes: u64,
+    /// Largest file, in bytes.
+    pub max_file_bytes: u64,
+    /// How long an unfinished upload is kept.
+    pub upload_lifetime: Duration,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl HubOptions {
+    /// The defaults, over a data folder.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            database: None,
+            storage: Storage::Folder,
+            exclusive: true,
+            max_regular_bytes: 10 << 20,
+            max_file_bytes: 5 << 40,
+            upload_lifetime: Duration::from_secs(24 * 3600),
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// A hub; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Hub(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    options: HubOptions,
+    secret: [u8; 32],
+    callers: CallerCache,
+    files: FileCache,
+    commits: Cache<(RepoKey, GitOid), Arc<Commit>>,
+    /// Commits to one repository take turns; repositories share the gates by chance.
+    turns: [Mutex<()>; 64],
+    /// Held while an embedded folder is open.
+    _lock: Option<FolderLock>,
+}
+
+impl Hub {
+    /// Opens a hub, creating what is missing.
+    ///
+    /// # Errors
+    /// [`weighthouse_store::StoreError::Locked`] when another process has the data folder open.
+    pub async fn open(options: HubOptions) -> Result<Self, Error> {
+        // Whoever keeps its state elsewhere shares it, and may run many times.
+        let embedded = options.database.is_none() || options.storage == Storage::Folder;
+        let lock = if embedded && options.exclusive { Some(FolderLock::take(&options.data)?) } else { None };
+        std::fs::create_dir_all(&options.data)
+            .map_err(|e| Error::Malformed(format!("data folder `{}`: {e}", options.data.display())))?;
+        let catalog = match &options.database {
+            Some(url) => Catalog::postgres(url).await?,
+            None => Catalog::sqlite(&options.data.join("catalog.sqlite")).await?,
+        };
+        let blobs = match &options.storage {
+            Storage::Folder => Blobs::local(options.data.join("blobs"))?,
+            Storage::S3(url) => Blobs::s3(url)?,
+            Storage::Memory => Blobs::memory(),
+        };
+        let secret = shared_secret(&catalog).await?;
+        let store = Store::new(catalog, blobs, options.clock.clone());
+        if lock.is_some() {
+            // Alone, every unfinished pack is a dead one.
+            let swept = store.sweep(i64::MAX).await?;
+            if swept > 0 {
+                tracing::info!(packs = swept, "removed what interrupted uploads left");
+            }
+        }
+        Ok(Self(Arc::new(Parts {
+            store,
+            options,
+            secret,
+            callers: CallerCache::new(1_000),
+            files: FileCache::new(20_000),
+            commits: Cache::new(10_000),
+            turns: std::array::from_fn(|_| Mutex::new(())),
+            _lock: lock,
+        })))
+    }
+
+    /// A key derived from the hub's secret for one purpose; the same in every process of the hub.
+    pub fn key(&self, purpose: &str) -> [u8; 32] {
+        use sha2::Digest;
+        let mut hasher = sha2::Sha256::new();
+        hasher.update(self.0.secret);
+        hasher.update(purpose);
+        hasher.finalize().into()
+    }
+
+    /// How this hub was opened.
+    pub fn options(&self) -> &HubOptions {
+        &self.0.options
+    }
+
+    /// Answers when the database does.
+    pub async fn ping(&self) -> Result<(), Error> {
+        Ok(self.store().catalog().ping().await?)
+    }
+
+    /// Removes what expired: unfinished uploads, old records of requests. Cheap; run it now and then.
+    pub async fn tidy(&self) -> Result<(), Error> {
+        let now_ms = self.now_ms();
+        let day_ms = 24 * 3_600_000;
+        self.store().sweep(now_ms - day_ms).await?;
+        Ok(self.store().catalog().commits().forget_requests(now_ms - day_ms).await?)
+    }
+
+    /// Finishes database work and lets go.
+    pub async fn close(&self) {
+        self.store().catalog().close().await;
+    }
+
+    /// Sealed packs, and their bytes.
+    pub async fn stored_bytes(&self) -> Result<(u64, u64), Error> {
+        Ok(self.store().catalog().packs().totals().await?)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        self.0.store.catalog()
+    }
+
+    pub(crate) fn callers(&self) -> &CallerCache {
+        &self.0.callers
+    }
+
+    pub(crate) fn files(&self) -> &FileCache {
+        &self.0.files
+    }
+
+    pub(crate) fn commit_cache(&self) -> &Cache<(RepoKey, GitOid), Arc<Commit>> {
+        &self.0.commits
+    }
+
+    /// Waits until no other commit to the repository is being made in this process.
+    pub(crate) async fn commit_turn(&self, repo: &RepoKey) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        repo.hash(&mut hasher);
+        let gate = hasher.finish() as usize % self.0.turns.len();
+        self.0.turns[gate].lock().await
+    }
+
+    /// Milliseconds since 1970, UTC.
+    pub fn now_ms(&self) -> i64 {
+        self.0.options.clock.now_ms()
+    }
+}
+
+async fn shared_secret(catalog: &Catalog) -> Result<[u8; 32], Error> {
+    let mut fresh = [0; 32];
+    getrandom::fill(&mut fresh).map_err(|e| Error::Malformed(format!("no randomness: {e}")))?;
+    let stored = catalog.settings().get_or_insert("secret", &hex::encode(fresh)).await?;
+    let mut secret = [0; 32];
+    hex::decode_to_slice(&stored, &mut secret).map_err(|_| {
+        Error::Store(weighthouse_store::StoreError::Corrupt {
+            what: "setting `secret`".to_owned(),
+            detail: "it is not 64 hexadecimal digits".to_owned(),
+        })
+    })?;
+    Ok(secret)
+}

@@ -1,0 +1,179 @@
+//! The rules for names: repositories, accounts, refs and file paths.
+
+use crate::Error;
+
+/// Longest file path, in bytes.
+pub const MAX_PATH_BYTES: usize = 1_024;
+/// Longest name between two slashes, in bytes; what common file systems take.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// First path segments that the hub's own pages and interfaces use, which no account may be called.
+const RESERVED_NAMESPACES: &[&str] = &[
+    "api", "assets", "buckets", "collections", "datasets", "docs", "health", "healthz", "join", "kernels", "login",
+    "logout", "metrics", "models", "new", "oauth", "organizations", "papers", "readyz", "resolve", "search",
+    "settings", "spaces", "tasks", "uploads", "v2", "xet",
+];
+
+/// Device names that Windows keeps for itself, with any extension.
+const DEVICE_NAMES: &[&str] = &[
+    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1",
+    "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+];
+
+/// Checks `namespace/name`, or a legacy id of one segment.
+pub fn check_repo_id(id: &str) -> Result<(), Error> {
+    let segments: Vec<&str> = id.split('/').collect();
+    if segments.len() > 2 {
+        return Err(Error::Malformed(format!("repository id `{}` has more than two segments", shorten(id))));
+    }
+    segments.into_iter().try_for_each(check_segment)
+}
+
+/// Checks one segment of a repository id.
+///
+/// 1 to 96 letters, digits, `_`, `.` and `-`; begins and ends with a letter, digit or `_`; no `--`, no `..`, and
+/// `.git` does not end it.
+pub fn check_segment(segment: &str) -> Result<(), Error> {
+    let wrong = |reason: &str| Err(Error::Malformed(format!("name `{}` is refused: {reason}", shorten(segment))));
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    match () {
+        () if segment.is_empty() || segment.len() > 96 => wrong("it must have 1 to 96 characters"),
+        () if !segment.chars().all(|c| word(c) || matches!(c, '-' | '.')) => {
+            wrong("only letters, digits, `_`, `.` and `-` are allowed")
+        }
+        () if !segment.starts_with(word) || !segment.ends_with(word) => {
+            wrong("it must begin and end with a letter, a digit or `_`")
+        }
+        () if segment.contains("--") || segment.contains("..") => wrong("`--` and `..` are not allowed"),
+        () if segment.ends_with(".git") => wrong("it may not end with `.git`"),
+        () => Ok(()),
+    }
+}
+
+/// Checks the name of a user or an organisation.
+pub fn check_account(name: &str) -> Result<(), Error> {
+    check_segment(name)?;
+    if RESERVED_NAMESPACES.contains(&name.to_lowercase().as_str()) {
+        return Err(Error::Malformed(format!("name `{name}` is reserved for the hub's own pages")));
+    }
+    Ok(())
+}
+
+/// Checks a branch or tag name by git's rules (git-check-ref-format).
+pub fn check_ref_name(name: &str) -> Result<(), Error> {
+    let bad_char = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '~' | '^' | ':' | '?' | '*' | '[' | '\\');
+    let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+    let bad = name.is_empty()
+        || name.len() > MAX_NAME_BYTES
+        || name == "@"
+        || name.starts_with('-')
+        || name.ends_with('.')
+        || name.contains("..")
+        || name.contains("@{")
+        || name.contains(bad_char)
+        || name.split('/').any(bad_part);
+    if bad {
+        return Err(Error::Malformed(format!("`{}` is not a name that git allows", shorten(name))));
+    }
+    Ok(())
+}
+
+/// Checks a file path of a commit.
+///
+/// Relative, UTF-8, at most [`MAX_PATH_BYTES`]; no empty, `.` or `..` segments, no backslash, no control characters,
+/// nothing below `.git` or the clients' own `.cache/huggingface`, no device names of Windows.
+pub fn check_path(path: &str) -> Result<(), Error> {
+    let refuse = |reason: &str| Err(Error::IllegalPath { path: shorten(path), reason: reason.to_owned() });
+    if path.is_empty() {
+        return refuse("it is empty");
+    }
+    if path.len() > MAX_PATH_BYTES {
+        return refuse("it is longer than 1,024 bytes");
+    }
+    if path.starts_with('/') {
+        return refuse("it is absolute");
+    }
+    if path.contains('\\') {
+        return refuse("it contains a backslash");
+    }
+    if path.chars().any(char::is_control) {
+        return refuse("it contains a control character");
+    }
+    if path == ".cache/huggingface" || path.starts_with(".cache/huggingface/") {
+        return refuse("`.cache/huggingface` is where clients keep their own notes");
+    }
+    for name in path.split('/') {
+        let folded = name.to_lowercase();
+        let stem = folded.split('.').next().unwrap_or("").trim_end();
+        match folded.as_str() {
+            "" => return refuse("it has an empty segment"),
+            "." | ".." => return refuse("`.` and `..` are not allowed"),
+            ".git" | "git~1" => return refuse("`.git` is reserved"),
+            _ if name.len() > MAX_NAME_BYTES => return refuse("a segment is longer than 255 bytes"),
+            _ if name.ends_with(['.', ' ']) => return refuse("a segment ends with a dot or a space"),
+            _ if DEVICE_NAMES.contains(&stem) => return refuse("a segment is a device name on Windows"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A name fit for a message: at most 80 characters.
+pub(crate) fn shorten(text: &str) -> String {
+    let shown: String = text.chars().take(80).flat_map(char::escape_default).collect();
+    if text.chars().nth(80).is_some() { format!("{shown}…") } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn repository_ids_follow_the_clients_rules() {
+        for id in ["gpt2", "ada/bert-base_uncased.v1", "__DUMMY_USER__/a", "a/b"] {
+            check_repo_id(id).unwrap();
+        }
+        let long = "a".repeat(97);
+        for id in ["", "a/", "/a", "a/b/c", "a/b--c", "a/..", "a/b..c", "a/x.git", "-a", "a.", "a b", "ä", &long] {
+            assert!(check_repo_id(id).is_err(), "{id}");
+        }
+        assert!(check_account("API").is_err());
+    }
+
+    #[test]
+    fn illegal_paths_are_refused() {
+        let long = "a/".repeat(600) + "b";
+        let name = "n".repeat(256);
+        let bad = [
+            "", "/etc/passwd", "../x", "a/../b", "a//b", "a/./b", "..\\ddd", "a\0b", "a\nb", ".git/config", "x/.GIT/y",
+            "git~1/x", "nul", "CON.txt", "a/aux.c", "trailing.", "space ", ".cache/huggingface/x", &long, &name,
+        ];
+        for path in bad {
+            assert!(matches!(check_path(path), Err(Error::IllegalPath { .. })), "{path}");
+        }
+        for path in ["a", ".gitattributes", "a/b c/d.txt", "模型/权重.safetensors", "console.log", ".github/x", "...a"] {
+            check_path(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn ref_names_are_those_git_allows() {
+        for name in ["main", "feat/x", "v1.0", "refs/x", "ünïcode"] {
+            check_ref_name(name).unwrap();
+        }
+        for name in ["", "a b", "a..b", "~a", "a^", "a:b", "a?", "a*", "a[", "a\\b", ".a", "a/.b", "a.lock", "a/", "/a", "@"] {
+            assert!(check_ref_name(name).is_err(), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_accepted_path_leaves_its_folder(path in "[a./\\\\ ~gitG-]{0,12}") {
+            if check_path(&path).is_ok() {
+                prop_assert!(path.split('/').all(|s| !s.is_empty() && s != "." && s != ".."));
+                prop_assert!(!path.contains('\\'));
+            }
+        }
+    }
+}
