@@ -1,0 +1,19 @@
+//! What answers: from the socket to the use case.
+//!
+//! - [`listen`]: the serving loop, patience and shutdown
+//! - [`telemetry`]: request ids, log lines, metrics
+//! - [`headers`]: CORS and what browsers need to be safe
+//! - [`address`]: one canonical path for the many spellings of a repository
+//! - [`stack`]: these layers in their order, around the routes
+//! - [`health`]: `/healthz`, `/readyz`, `/metrics`
+//! - [`range`]: conditional and ranged requests
+//! - [`sign`]: addresses and tokens that prove themselves
+
+pub mod address;
+pub mod headers;
+pub mod health;
+pub mod listen;
+pub mod range;
+pub mod sign;
+pub mod stack;
+pub mod telemetry;

@@ -1,0 +1,12 @@
+//! The JSON (and NDJSON) of the Hub, of Git LFS and of the Xet CAS.
+//!
+//! Serde only: no rule of the domain lives here, and no domain type is serialised. Each shape
+//! names the endpoint it serves, written as in the clients' own API.
+
+pub mod commit;
+pub mod error;
+pub mod hf;
+pub mod lfs;
+pub mod query;
+pub mod time;
+pub mod xet;
