@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
-use weighthouse_store::catalog::{Account, Membership, RepoKind, RepoRecord, Role, Scope, TokenRecord, Viewer};
+use weighthouse_store::catalog::{Account, Membership, RepoKey, RepoKind, RepoRecord, Role, Scope, TokenRecord, Viewer};
 use weighthouse_store::digest::Sha256;
 
 use crate::{Error, Hub, names};
@@ -161,6 +161,14 @@ impl Hub {
     pub async fn repo(&self, caller: &Caller, kind: RepoKind, id: &str) -> Result<Repo, Error> {
         let found = self.catalog().repos().find(kind, id).await?;
         self.opened(caller, kind, id, found).await
+    }
+
+    /// Opens a repository by its internal id, as tokens of this hub name it.
+    pub async fn repo_by_key(&self, caller: &Caller, key: &RepoKey) -> Result<Repo, Error> {
+        let missing = || Error::RepoNotFound { kind: RepoKind::Model, id: key.to_string() };
+        let record = self.catalog().repos().get(key).await?.ok_or_else(missing)?;
+        let role = caller.role_in(&record).ok_or_else(missing)?;
+        Ok(Repo { record, role })
     }
 
     pub(crate) async fn opened(

@@ -80,6 +80,7 @@ pub struct PendingCommit {
 enum Operation {
     Put { path: String, blob: BlobRecord },
     PutLfs { path: String, sha256: Sha256, size_bytes: Option<u64> },
+    Copy { from: String, path: String },
     Remove { path: String },
 }
 
@@ -145,6 +146,14 @@ impl PendingCommit {
         names::check_path(path)?;
         self.note("lfs", path, &sha256.0);
         self.operations.push(Operation::PutLfs { path: path.to_owned(), sha256, size_bytes });
+        Ok(())
+    }
+
+    /// Copies a file of the branch to another path.
+    pub fn copy(&mut self, from: &str, path: &str) -> Result<(), Error> {
+        names::check_path(path)?;
+        self.note("copy", path, from.as_bytes());
+        self.operations.push(Operation::Copy { from: from.to_owned(), path: path.to_owned() });
         Ok(())
     }
 
@@ -226,6 +235,11 @@ impl PendingCommit {
                     let oid = object_id(ObjectKind::Blob, pointer.as_bytes());
                     edit.put(catalog, path, oid).await?;
                     blobs.push(BlobRecord { oid, sha256: *sha256, size_bytes: content.size_bytes, lfs: true });
+                }
+                Operation::Copy { from, path } => {
+                    let found = edit.file(catalog, from).await?;
+                    let oid = found.ok_or_else(|| Error::MissingFile { path: names::shorten(from) })?;
+                    edit.put(catalog, path, oid).await?;
                 }
                 Operation::Remove { path } => edit.remove(catalog, path).await?,
             }
@@ -337,7 +351,9 @@ impl PendingCommit {
         for operation in &self.operations {
             match operation {
                 Operation::PutLfs { path, .. } => paths.insert(path.as_str()),
-                Operation::Put { path, .. } | Operation::Remove { path } => paths.remove(path.as_str()),
+                Operation::Put { path, .. } | Operation::Copy { path, .. } | Operation::Remove { path } => {
+                    paths.remove(path.as_str())
+                }
             };
         }
         if paths.is_empty() {

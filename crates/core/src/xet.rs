@@ -13,7 +13,7 @@ use sha2::Digest;
 use weighthouse_format::Limits;
 use weighthouse_format::xet::hash::{HashTree, XetHash};
 use weighthouse_format::xet::shard::{DedupOptions, Shard, ShardChunk, ShardFile, ShardXorb, Term, write_dedup};
-use weighthouse_store::blob::{Place, ReceivedXorb};
+use weighthouse_store::blob::{ByteStream, Place, ReceivedXorb};
 use weighthouse_store::catalog::{Content, ContentRecord};
 use weighthouse_store::digest::Sha256;
 
@@ -209,17 +209,26 @@ impl Hub {
         Ok(plan)
     }
 
-    /// Stored bytes of a xorb. The caller has been shown the way by a reconstruction.
-    pub async fn xorb_bytes(&self, xorb: &XetHash, range: Range<u64>) -> Result<Bytes, Error> {
+    /// Streams stored bytes of a xorb. The caller has been shown the way by a reconstruction.
+    pub async fn xorb_stream(&self, xorb: &XetHash, range: Range<u64>) -> Result<ByteStream, Error> {
         let place = self.place(xorb).await?;
         if range.start >= range.end || range.end > place.record.body_len {
             return Err(Error::RangeNotSatisfiable { size_bytes: place.record.body_len });
         }
-        Ok(self.store().read_body(&place, range).await?)
+        Ok(self.store().body_stream(place, range))
     }
 
-    /// Length of a xorb's body in bytes, if it is stored.
-    pub async fn xorb_len(&self, xorb: &XetHash) -> Result<Option<u64>, Error> {
+    /// Length of a xorb's body in bytes. The caller has been shown the way by a reconstruction.
+    pub async fn fetchable_len(&self, xorb: &XetHash) -> Result<u64, Error> {
+        Ok(self.place(xorb).await?.record.body_len)
+    }
+
+    /// Length of a xorb's body in bytes, if it is stored and the caller may read it.
+    pub async fn xorb_len(&self, caller: &Caller, xorb: &XetHash) -> Result<Option<u64>, Error> {
+        let seen = self.catalog().repos().visible_xorbs(&[xorb.to_string()], &caller.viewer()).await?;
+        if seen.is_empty() {
+            return Ok(None);
+        }
         Ok(self.store().place(xorb).await?.map(|place| place.record.body_len))
     }
 

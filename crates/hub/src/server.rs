@@ -4,12 +4,24 @@
 //! - [`telemetry`]: request ids, log lines, metrics
 //! - [`headers`]: CORS and what browsers need to be safe
 //! - [`address`]: one canonical path for the many spellings of a repository
+//! - [`app`]: state and routes
+//! - [`visitor`]: who asks, and how refusals are worded
 //! - [`stack`]: these layers in their order, around the routes
 //! - [`health`]: `/healthz`, `/readyz`, `/metrics`
 //! - [`range`]: conditional and ranged requests
 //! - [`sign`]: addresses and tokens that prove themselves
 
+mod accounts;
 pub mod address;
+pub mod app;
+mod cas;
+mod commits;
+mod files;
+mod git_lfs;
+mod history;
+mod repos;
+mod trees;
+pub mod visitor;
 pub mod headers;
 pub mod health;
 pub mod listen;

@@ -16,6 +16,8 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 
+use tokio::sync::Mutex;
+
 use crate::StoreError;
 
 /// Bytes buffered before they are handed to the backend; S3 wants parts of at least 5 MiB.
@@ -74,7 +76,7 @@ impl Blobs {
     /// Begins an object that is written piece by piece; nothing appears under `key` before [`ObjectWriter::finish`].
     pub async fn begin(&self, key: &str) -> Result<ObjectWriter, StoreError> {
         let upload = self.objects.put_multipart(&path(key)?).await.map_err(StoreError::storage("creating", key))?;
-        Ok(ObjectWriter { key: key.to_owned(), upload, buffer: BytesMut::new(), written: 0 })
+        Ok(ObjectWriter { key: key.to_owned(), upload: Mutex::new(upload), buffer: BytesMut::new(), written: 0 })
     }
 
     /// Reads `range` (bytes) of an object.
@@ -137,7 +139,8 @@ fn path(key: &str) -> Result<Path, StoreError> {
 #[derive(Debug)]
 pub struct ObjectWriter {
     key: String,
-    upload: Box<dyn MultipartUpload>,
+    /// In a mutex, which nobody locks, only because the trait object is not `Sync`.
+    upload: Mutex<Box<dyn MultipartUpload>>,
     buffer: BytesMut,
     written: u64,
 }
@@ -163,7 +166,7 @@ impl ObjectWriter {
         if !self.buffer.is_empty() {
             self.send_part().await?;
         }
-        match self.upload.complete().await {
+        match self.upload.get_mut().complete().await {
             Ok(_) => Ok(()),
             Err(error) => {
                 let failed = StoreError::storage("finishing", &self.key)(error);
@@ -175,13 +178,13 @@ impl ObjectWriter {
 
     /// Gives the object up. A failure to clean up is left to the sweep at the next start.
     pub async fn abort(mut self) {
-        if let Err(error) = self.upload.abort().await {
+        if let Err(error) = self.upload.get_mut().abort().await {
             tracing::debug!(blob.key = %self.key, %error, "abandoned object left for the sweep");
         }
     }
 
     async fn send_part(&mut self) -> Result<(), StoreError> {
         let part = std::mem::take(&mut self.buffer).freeze();
-        self.upload.put_part(PutPayload::from(part)).await.map_err(StoreError::storage("writing", &self.key))
+        self.upload.get_mut().put_part(PutPayload::from(part)).await.map_err(StoreError::storage("writing", &self.key))
     }
 }

@@ -31,52 +31,35 @@ use http::Uri;
 pub use id::{InvalidId, RESERVED_NAMES, RESERVED_VERBS, check_id, check_new_id};
 pub use layer::{AddressLayer, AddressService};
 pub use path::{Canonical, canonical};
+pub use weighthouse::RepoKind;
 
-/// Type of a repository; types differ only in their prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RepoKind {
-    /// `/api/models/…`, `/…`
-    Model,
-    /// `/api/datasets/…`, `/datasets/…`
-    Dataset,
+/// How a kind of repository is spelled in addresses and bodies; kinds differ in nothing else.
+pub trait KindSpelling: Sized {
+    /// `models` or `datasets`, as API addresses spell it.
+    fn plural(self) -> &'static str;
+    /// What stands before the id in addresses of pages and files.
+    fn web_prefix(self) -> &'static str;
+    /// Reads `model` or `dataset`; absent means model.
+    fn from_wire(kind: Option<&str>) -> Option<Self>;
 }
 
-impl RepoKind {
-    /// `model` or `dataset`, as bodies spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Model => "model",
-            Self::Dataset => "dataset",
-        }
-    }
-
-    /// `models` or `datasets`, as API addresses spell it.
-    #[must_use]
-    pub fn plural(self) -> &'static str {
+impl KindSpelling for RepoKind {
+    fn plural(self) -> &'static str {
         match self {
             Self::Model => "models",
             Self::Dataset => "datasets",
         }
     }
 
-    /// What stands before the id in addresses of pages and files.
-    #[must_use]
-    pub fn web_prefix(self) -> &'static str {
+    fn web_prefix(self) -> &'static str {
         match self {
             Self::Model => "/",
             Self::Dataset => "/datasets/",
         }
     }
 
-    /// Reads `model` or `dataset`; absent means model.
-    #[must_use]
-    pub fn from_wire(kind: Option<&str>) -> Option<Self> {
-        match kind {
-            None | Some("model") => Some(Self::Model),
-            Some("dataset") => Some(Self::Dataset),
-            Some(_) => None,
-        }
+    fn from_wire(kind: Option<&str>) -> Option<Self> {
+        kind.map_or(Some(Self::Model), |kind| kind.parse().ok())
     }
 }
 

@@ -70,6 +70,22 @@ impl Store {
         Box::pin(pieces)
     }
 
+    /// Streams stored bytes `range` of a xorb's body, which must lie within it, as they lie in its pack.
+    pub fn body_stream(&self, place: Arc<Place>, range: Range<u64>) -> ByteStream {
+        let step = u64::from(READ_BYTES);
+        let count = (range.end - range.start).div_ceil(step);
+        let store = self.clone();
+        let pieces = stream::iter(0..count)
+            .map(move |i| {
+                let (store, place) = (store.clone(), Arc::clone(&place));
+                let start = range.start + i * step;
+                let end = (start + step).min(range.end);
+                async move { store.read_body(&place, start..end).await }
+            })
+            .buffered(READ_AHEAD);
+        Box::pin(pieces)
+    }
+
     /// Stored bytes `range` of a xorb's body, as they lie in its pack.
     pub async fn read_body(&self, place: &Place, range: Range<u64>) -> Result<Bytes, StoreError> {
         let start = place.record.body_offset;

@@ -163,6 +163,16 @@ impl Repos<'_> {
         row.as_ref().map(repo).transpose()
     }
 
+    /// Repository of an internal id.
+    pub async fn get(&self, key: &RepoKey) -> Result<Option<RepoRecord>, StoreError> {
+        let row = sqlx::query(sql!("SELECT {COLUMNS} FROM repos r WHERE r.key = $1"))
+            .bind(key.as_str())
+            .fetch_optional(&self.0.pool)
+            .await
+            .map_err(StoreError::database("finding a repository"))?;
+        row.as_ref().map(repo).transpose()
+    }
+
     /// Repository of an id and where one of its refs points, in one question: the hot path of downloads.
     pub async fn find_with_ref(
         &self,

@@ -22,6 +22,9 @@ pub struct XetClaim {
     /// Stable internal id of the user; absent for strangers reading a public repository.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Whether the user's own token was limited to named repositories: this one is then limited to `repo`.
+    #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
+    pub limited: bool,
     /// Read, or read and write.
     #[serde(rename = "s")]
     pub scope: XetScope,
@@ -87,6 +90,7 @@ mod tests {
         XetClaim {
             repo: "r1".into(),
             user: Some("u1".into()),
+            limited: false,
             scope,
             expires_at_s: 100,
         }

@@ -1,0 +1,191 @@
+//! Who asks, about which repository, and under which address they know this hub.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use base64::Engine;
+use http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+use weighthouse::access::{Caller, Repo};
+use weighthouse::revision::Revision;
+use weighthouse::{Error, ErrorKind};
+
+use super::address::{KindSpelling, RepoAddress};
+use super::app::App;
+use crate::wire::error::ErrorReply;
+use crate::wire::query::{Query, QueryError};
+
+/// A request, as far as all handlers want to know it.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// State of the server.
+    pub app: App,
+    /// Who asks.
+    pub caller: Caller,
+    /// Address of this hub as the client knows it, without a trailing slash.
+    pub base: String,
+    /// Headers of the request.
+    pub headers: HeaderMap,
+    /// Query of the request.
+    pub query: Query,
+    address: Option<RepoAddress>,
+}
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = ErrorReply;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ErrorReply> {
+        let query = Query::parse(parts.uri.query().unwrap_or(""))?;
+        let mut visitor = Self {
+            app: app.clone(),
+            caller: Caller::anonymous(),
+            base: base_url(&parts.headers, app.options().public_url.as_deref()),
+            headers: std::mem::take(&mut parts.headers),
+            query,
+            address: parts.extensions.get::<RepoAddress>().cloned(),
+        };
+        if let Some(token) = token(&visitor.headers)? {
+            visitor.caller = app.hub().authenticate(&token).await.map_err(|error| visitor.refuse(error))?;
+        }
+        Ok(visitor)
+    }
+}
+
+impl Visitor {
+    /// The repository asked about, as it was spelled.
+    pub fn address(&self) -> Result<&RepoAddress, ErrorReply> {
+        self.address.as_ref().ok_or_else(|| ErrorReply::not_found("nothing answers here"))
+    }
+
+    /// The repository asked about.
+    pub async fn repo(&self) -> Result<Repo, ErrorReply> {
+        let address = self.address()?;
+        let repo = self.app.hub().repo(&self.caller, address.kind, &address.id).await;
+        repo.map_err(|error| self.refuse(error))
+    }
+
+    /// The repository asked about, at a revision.
+    pub async fn repo_at(&self, revision: &str) -> Result<(Repo, Revision), ErrorReply> {
+        let address = self.address()?;
+        let found = self.app.hub().repo_at(&self.caller, address.kind, &address.id, revision).await;
+        found.map_err(|error| self.refuse(error))
+    }
+
+    /// Address of a repository's page.
+    #[must_use]
+    pub fn page_url(&self, repo: &Repo) -> String {
+        format!("{}{}{}", self.base, repo.record.kind.web_prefix(), repo.record.id)
+    }
+
+    /// Address of a repository's API.
+    #[must_use]
+    pub fn api_url(&self, repo: &Repo) -> String {
+        format!("{}/api/{}/{}", self.base, repo.record.kind.plural(), repo.record.id)
+    }
+
+    /// The answer to a use case that did not succeed.
+    pub fn refuse(&self, error: Error) -> ErrorReply {
+        match error {
+            Error::RepoMoved { ref to, .. } => {
+                let target = self.address.as_ref().map(|address| format!("{}{}", self.base, address.path_under(to)));
+                ErrorReply::new(http::StatusCode::TEMPORARY_REDIRECT, error.to_string())
+                    .with_header(header::LOCATION, &target.unwrap_or_default())
+            }
+            Error::RepoNotFound { .. } => ErrorReply::repo_not_found(self.caller.account().is_some()),
+            Error::RepoExists { kind, ref id } => {
+                let url = format!("{}{}{id}", self.base, kind.web_prefix());
+                ErrorReply::repo_exists(kind.as_str(), &url)
+            }
+            error => refuse(error),
+        }
+    }
+}
+
+/// The answer to an error that needs no knowledge of the request.
+pub fn refuse(error: Error) -> ErrorReply {
+    let text = error.to_string();
+    match error {
+        Error::RepoNotFound { .. } => ErrorReply::repo_not_found(true),
+        Error::RevisionNotFound { revision } => ErrorReply::revision_not_found(&revision),
+        Error::EntryNotFound { path, commit, .. } => ErrorReply::entry_not_found(&path, &commit.to_string()),
+        Error::MissingFile { path } => ErrorReply::deleted_entry_not_found(&path),
+        Error::StaleParent => ErrorReply::parent_moved(),
+        Error::InvalidToken => ErrorReply::invalid_token(),
+        Error::Unauthenticated { .. } => ErrorReply::token_needed(),
+        Error::Denied { .. } => ErrorReply::forbidden(text),
+        Error::IllegalPath { .. } | Error::Mismatch { .. } => ErrorReply::unprocessable(text),
+        Error::RangeNotSatisfiable { size_bytes } => ErrorReply::range_unsatisfiable(size_bytes),
+        Error::TooLarge { .. } => ErrorReply::too_large(text),
+        error => match error.kind() {
+            ErrorKind::NotFound => ErrorReply::not_found(text),
+            ErrorKind::Conflict => ErrorReply::already_exists(text),
+            ErrorKind::Denied => ErrorReply::forbidden(text),
+            ErrorKind::Malformed => ErrorReply::bad_request(text),
+            ErrorKind::Full => {
+                tracing::error!(error = %chain(&error), "the storage is full");
+                ErrorReply::no_room()
+            }
+            ErrorKind::Transient => {
+                tracing::warn!(error = %chain(&error), "storage or database did not answer");
+                ErrorReply::unavailable("the storage or the database does not answer; try again", 2)
+            }
+            _ => {
+                tracing::error!(error = %chain(&error), "request failed");
+                ErrorReply::internal()
+            }
+        },
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl From<QueryError> for ErrorReply {
+    fn from(error: QueryError) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+/// Reads a JSON body; an empty one counts as `{}`.
+pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ErrorReply> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| ErrorReply::bad_request(format!("the body is not understood: {error}")))
+}
+
+/// The token of a request: Bearer, or the password of HTTP Basic, as git sends it.
+fn token(headers: &HeaderMap) -> Result<Option<String>, ErrorReply> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let value = value.to_str().map_err(|_| ErrorReply::invalid_token())?.trim();
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => Ok(Some(rest.trim().to_owned())),
+        "basic" => {
+            let pair = base64::engine::general_purpose::STANDARD.decode(rest.trim()).ok();
+            let pair = pair.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(ErrorReply::invalid_token)?;
+            Ok(pair.split_once(':').map(|(_, password)| password.to_owned()).filter(|p| !p.is_empty()))
+        }
+        _ => Err(ErrorReply::invalid_token()),
+    }
+}
+
+/// Address of this hub: as configured, else as the request (or the proxy before it) says.
+pub(super) fn base_url(headers: &HeaderMap, configured: Option<&str>) -> String {
+    if let Some(url) = configured {
+        return url.trim_end_matches('/').to_owned();
+    }
+    let text = |name: &str| {
+        let value = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
+        (!value.is_empty() && value.chars().all(plain)).then(|| value.to_owned())
+    };
+    let scheme = text("x-forwarded-proto").filter(|s| s == "https").unwrap_or_else(|| "http".to_owned());
+    let host = text("x-forwarded-host").or_else(|| text("host")).unwrap_or_else(|| "localhost".to_owned());
+    format!("{scheme}://{host}")
+}
