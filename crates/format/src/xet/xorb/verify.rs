@@ -32,8 +32,8 @@ use crate::xet::hash::{HashTree, XetHash, chunk_hash};
 #[derive(Debug, Default)]
 pub struct XorbVerifier {
     /// The beginning of a record that arrived in parts.
-    part: Vec<u8>,
-    raw: Vec<u8>,
+    pub(super) part: Vec<u8>,
+    pub(super) raw: Vec<u8>,
     decoder: ChunkDecoder,
     chunks: Vec<XorbChunk>,
     tree: HashTree,
