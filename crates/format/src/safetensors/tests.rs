@@ -231,7 +231,7 @@ proptest! {
         for (i, (dtype, shape)) in tensors.iter().enumerate() {
             let elements: u64 = shape.iter().product();
             let bits = elements * dtype.bits();
-            if bits % 8 != 0 {
+            if !bits.is_multiple_of(8) {
                 continue;
             }
             let begin = end;

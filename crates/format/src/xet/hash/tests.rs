@@ -15,7 +15,7 @@ fn root_by_levels(chunks: &[(XetHash, u64)]) -> XetHash {
         while !rest.is_empty() {
             let most = rest.len().min(9);
             let cut = (2..most)
-                .find(|&i| rest[i].0.as_bytes()[24] % 4 == 0)
+                .find(|&i| rest[i].0.as_bytes()[24].is_multiple_of(4))
                 .map_or(most, |i| i + 1);
             parents.push(parent(&rest[..cut]));
             rest = &rest[cut..];

@@ -188,8 +188,10 @@ fn range_hashes_belong_to_all_files_or_none() {
 #[test]
 fn the_byte_budget_holds() {
     let bytes = Shard::default().to_upload().unwrap();
-    let mut limits = Limits::default();
-    limits.shard_bytes = bytes.len() as u64 - 1;
+    let limits = Limits {
+        shard_bytes: bytes.len() as u64 - 1,
+        ..Limits::default()
+    };
     assert!(matches!(
         Shard::parse(&bytes, &limits),
         Err(FormatError::TooLarge { .. })
@@ -206,6 +208,35 @@ fn a_file_with_other_numbers_of_terms_and_range_hashes_is_not_written() {
         Shard {
             files: vec![file],
             xorbs: Vec::new()
+        }
+        .to_upload()
+        .is_err()
+    );
+}
+
+#[test]
+fn a_hash_that_would_end_a_section_is_not_written() {
+    let file = ShardFile {
+        file_hash: XetHash::BOOKEND,
+        ..ShardFile::default()
+    };
+    let xorb = ShardXorb {
+        hash: XetHash::BOOKEND,
+        ..ShardXorb::default()
+    };
+    assert!(write_dedup(std::slice::from_ref(&xorb), &DedupOptions::default()).is_err());
+    assert!(
+        Shard {
+            files: vec![file],
+            xorbs: Vec::new()
+        }
+        .to_upload()
+        .is_err()
+    );
+    assert!(
+        Shard {
+            files: Vec::new(),
+            xorbs: vec![xorb]
         }
         .to_upload()
         .is_err()
