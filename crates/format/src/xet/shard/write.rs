@@ -10,8 +10,8 @@ impl Shard {
     /// Bytes to upload: both sections, no footer.
     ///
     /// # Errors
-    /// [`FormatError::LengthMismatch`] when a file has another number of range hashes than of terms, and
-    /// [`FormatError::TooLarge`] when a list is too long for its count.
+    /// [`FormatError::LengthMismatch`] when a file has another number of range hashes than of terms,
+    /// [`FormatError::TooLarge`] when a list is too long for its count, [`FormatError::Rule`] for a hash of all ones.
     pub fn to_upload(&self) -> Result<Vec<u8>, FormatError> {
         let mut out = Vec::new();
         write_header(0, &mut out);
@@ -58,7 +58,7 @@ impl Default for DedupOptions {
 /// Hashes in `xorbs` are the open ones; the key of the options is applied here.
 ///
 /// # Errors
-/// [`FormatError::TooLarge`] when the answer cannot be indexed in 32 bits.
+/// [`FormatError::TooLarge`] when the answer cannot be indexed in 32 bits, [`FormatError::Rule`] for a hash of all ones.
 pub fn write_dedup(xorbs: &[ShardXorb], options: &DedupOptions) -> Result<Vec<u8>, FormatError> {
     let key = options.hmac_key.filter(|key| *key != [0; 32]);
     let mut out = Vec::new();
@@ -132,6 +132,17 @@ fn write_record(hash: &XetHash, words: [u32; 4], out: &mut Vec<u8>) {
     }
 }
 
+/// Refuses the hash that would end the section.
+fn not_bookend(hash: &XetHash) -> Result<(), FormatError> {
+    if *hash == XetHash::BOOKEND {
+        return Err(FormatError::Rule {
+            what: "shard",
+            rule: "no file or xorb hashes to all ones",
+        });
+    }
+    Ok(())
+}
+
 fn write_bookend(out: &mut Vec<u8>) {
     write_record(&XetHash::BOOKEND, [0; 4], out);
 }
@@ -149,6 +160,7 @@ fn count(len: usize, what: &'static str) -> Result<u32, FormatError> {
 }
 
 fn write_file(file: &ShardFile, out: &mut Vec<u8>) -> Result<(), FormatError> {
+    not_bookend(&file.file_hash)?;
     let mut flags = 0;
     if let Some(hashes) = &file.range_hashes {
         flags |= WITH_RANGE_HASHES;
@@ -190,6 +202,7 @@ fn write_xorb(
     key: Option<&[u8; 32]>,
     out: &mut Vec<u8>,
 ) -> Result<u32, FormatError> {
+    not_bookend(&xorb.hash)?;
     let entries = count(xorb.chunks.len(), "number of chunks in the xorb")?;
     out.reserve((xorb.chunks.len() + 1) * RECORD_LEN);
     write_record(

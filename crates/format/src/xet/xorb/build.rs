@@ -30,7 +30,7 @@ pub struct Xorb {
 /// assert_eq!(xorb.listing.raw_len, 5);
 /// # Ok::<(), weighthouse_format::FormatError>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct XorbBuilder {
     encoder: ChunkEncoder,
     body: Vec<u8>,
@@ -39,6 +39,16 @@ pub struct XorbBuilder {
     chunks: Vec<XorbChunk>,
     tree: HashTree,
     raw_len: u64,
+}
+
+impl std::fmt::Debug for XorbBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let chunks = self.chunks.len();
+        f.debug_struct("XorbBuilder")
+            .field("chunks", &chunks)
+            .field("raw_len", &self.raw_len)
+            .finish_non_exhaustive()
+    }
 }
 
 impl XorbBuilder {
@@ -72,6 +82,13 @@ impl XorbBuilder {
     /// # Errors
     /// Those of [`XorbBuilder::push`].
     pub fn push_hashed(&mut self, hash: XetHash, raw: &[u8]) -> Result<(), FormatError> {
+        if self.chunks.len() >= MAX_XORB_CHUNKS {
+            return Err(FormatError::TooLarge {
+                what: "number of chunks in the xorb",
+                size: self.chunks.len() as u64 + 1,
+                limit: MAX_XORB_CHUNKS as u64,
+            });
+        }
         if !self.fits(raw.len()) {
             return Err(FormatError::TooLarge {
                 what: "raw xorb length in bytes",

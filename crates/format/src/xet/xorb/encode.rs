@@ -66,6 +66,7 @@ impl ChunkEncoder {
     /// Forgets the last trial, as at the start of another file.
     pub const fn restart(&mut self) {
         self.until_trial = 0;
+        self.tried = Scheme::Lz4;
     }
 
     /// Appends the record of a chunk to `out` and returns its header.
@@ -124,7 +125,8 @@ impl ChunkEncoder {
             best = grouped;
         }
         self.trial = trial;
-        self.tried = best.unwrap_or(Scheme::Lz4);
+        // A chunk that does not shrink says little about its neighbours.
+        self.tried = best.unwrap_or(self.tried);
         Ok(best)
     }
 

@@ -50,20 +50,22 @@ impl XorbListing {
         (!chunks.is_empty()).then_some(chunks)
     }
 
-    /// Raw bytes of a chunk range.
+    /// Raw bytes of a chunk range; `None` as for [`chunks`](Self::chunks).
     #[must_use]
     pub fn raw_len_of(&self, range: Range<u32>) -> Option<u32> {
-        Some(self.chunks(range)?.iter().map(|chunk| chunk.raw_len).sum())
+        self.chunks(range)?
+            .iter()
+            .try_fold(0u32, |sum, chunk| sum.checked_add(chunk.raw_len))
     }
 
-    /// Bytes of the body that hold a chunk range.
+    /// Bytes of the body that hold a chunk range, headers included; `None` as for [`chunks`](Self::chunks).
     #[must_use]
     pub fn body_range(&self, range: Range<u32>) -> Option<Range<u32>> {
         let chunks = self.chunks(range)?;
         Some(chunks.first()?.offset..chunks.last()?.end())
     }
 
-    /// Range hash of a chunk range, as shards carry it.
+    /// Range hash of a chunk range, as shards carry it; `None` as for [`chunks`](Self::chunks).
     #[must_use]
     pub fn range_hash(&self, range: Range<u32>) -> Option<XetHash> {
         Some(hash::range_hash(

@@ -29,11 +29,11 @@ use crate::xet::hash::{HashTree, XetHash, chunk_hash};
 /// assert_eq!(verifier.finish(&xorb.listing.hash)?, xorb.listing);
 /// # Ok::<(), weighthouse_format::FormatError>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct XorbVerifier {
     /// The beginning of a record that arrived in parts.
-    part: Vec<u8>,
-    raw: Vec<u8>,
+    pub(super) part: Vec<u8>,
+    pub(super) raw: Vec<u8>,
     decoder: ChunkDecoder,
     chunks: Vec<XorbChunk>,
     tree: HashTree,
@@ -42,6 +42,16 @@ pub struct XorbVerifier {
     footer: Option<FooterSkipper>,
     /// Whether an earlier piece was refused; nothing after it counts.
     failed: bool,
+}
+
+impl std::fmt::Debug for XorbVerifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let chunks = self.chunks.len();
+        f.debug_struct("XorbVerifier")
+            .field("chunks", &chunks)
+            .field("body_len", &self.body_len)
+            .finish_non_exhaustive()
+    }
 }
 
 impl XorbVerifier {

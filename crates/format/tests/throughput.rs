@@ -1,0 +1,149 @@
+//! Measures the hot loops: `cargo test --release -p weighthouse-format --test throughput -- --ignored --nocapture`.
+
+#![expect(clippy::print_stdout, reason = "figures are what this test is for")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use weighthouse_format::xet::chunker::{Chunker, MAX_CHUNK};
+use weighthouse_format::xet::hash::{HashTree, chunk_hash};
+use weighthouse_format::xet::xorb::{
+    ChunkDecoder, ChunkHeader, Scheme, SchemeChoice, XorbBuilder, XorbVerifier,
+};
+
+const LEN: usize = 60 << 20;
+
+/// Best of three runs, in millions of `units` per second.
+fn report(what: &str, units: usize, mut run: impl FnMut()) {
+    let best = (0..3)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed()
+        })
+        .min()
+        .unwrap_or_default();
+    println!(
+        "{what:<40} {:>8.1} M/s",
+        units as f64 / best.as_secs_f64() / 1e6
+    );
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// Weights around zero (sums of four uniforms, deviation about 0.02) as `f32`, or cut to `bf16`.
+fn weights(len: usize, bf16: bool) -> Vec<u8> {
+    let noise = noise(len * 4);
+    let mut bytes = Vec::with_capacity(len + 4);
+    for quad in noise.as_chunks::<8>().0 {
+        let pairs = quad.as_chunks::<2>().0;
+        let sum: i32 = pairs
+            .iter()
+            .map(|&pair| i32::from(i16::from_le_bytes(pair)))
+            .sum();
+        let value = (sum as f32 / 65536.0 * 0.035).to_le_bytes();
+        bytes.extend(if bf16 { &value[2..] } else { &value[..] });
+        if bytes.len() >= len {
+            break;
+        }
+    }
+    bytes
+}
+
+fn chunks(data: &[u8]) -> Vec<&[u8]> {
+    let mut chunker = Chunker::new();
+    let mut found = Vec::new();
+    let mut rest = data;
+    while let Some(len) = chunker.next_boundary(rest) {
+        let (chunk, tail) = rest.split_at(len);
+        found.push(chunk);
+        rest = tail;
+    }
+    if !rest.is_empty() {
+        found.push(rest);
+    }
+    found
+}
+
+#[test]
+#[ignore = "measures, asserts nothing"]
+fn throughput() {
+    let noise = noise(LEN);
+    report("chunker, bytes", LEN, || {
+        black_box(chunks(&noise));
+    });
+    let cut = chunks(&noise);
+    report("chunk_hash, bytes", LEN, || {
+        for chunk in &cut {
+            black_box(chunk_hash(chunk));
+        }
+    });
+    report("chunker + chunk_hash + tree, bytes", LEN, || {
+        let mut tree = HashTree::new();
+        for chunk in chunks(&noise) {
+            tree.push(chunk_hash(chunk), chunk.len() as u64);
+        }
+        black_box(tree.root());
+    });
+    let count = 2_000_000;
+    let hash = chunk_hash(b"");
+    let hashes: Vec<_> = (0..count)
+        .map(|i: usize| chunk_hash(&i.to_le_bytes()))
+        .collect();
+    report("tree, chunks", count, || {
+        let mut tree = HashTree::new();
+        for hash in &hashes {
+            tree.push(*hash, MAX_CHUNK as u64);
+        }
+        black_box(tree.root());
+    });
+
+    let f32s = weights(LEN, false);
+    let bf16s = weights(LEN, true);
+    for (name, data) in [("noise", &noise), ("f32", &f32s), ("bf16", &bf16s)] {
+        let cut = chunks(data);
+        for choice in [
+            SchemeChoice::Auto,
+            SchemeChoice::Always(Scheme::Lz4),
+            SchemeChoice::Always(Scheme::Bg4Lz4),
+        ] {
+            let build = || {
+                let mut builder = XorbBuilder::new(choice);
+                for chunk in &cut {
+                    // The hash is not what is measured.
+                    builder.push_hashed(hash, chunk).unwrap();
+                }
+                builder.finish().unwrap()
+            };
+            let xorb = build();
+            let share = 100.0 * xorb.body.len() as f64 / LEN as f64;
+            println!("{name}, {choice:?}: {share:.1} % stored");
+            report("  encode", LEN, || {
+                black_box(build());
+            });
+            report("  decode", LEN, || {
+                let mut decoder = ChunkDecoder::new();
+                let mut raw = Vec::new();
+                for chunk in &xorb.listing.chunks {
+                    let record = &xorb.body[chunk.offset as usize..chunk.end() as usize];
+                    let (head, stored) = record.split_first_chunk().unwrap();
+                    let header = ChunkHeader::parse(*head).unwrap();
+                    raw.clear();
+                    decoder.decode(header, stored, &mut raw).unwrap();
+                    black_box(&raw);
+                }
+            });
+            report("  verify (decode, hash, crc32c)", LEN, || {
+                let mut verifier = XorbVerifier::new();
+                for piece in xorb.body.chunks(1 << 20) {
+                    verifier.push(piece).unwrap();
+                }
+                black_box(verifier.finish_unnamed().unwrap());
+            });
+        }
+    }
+}
