@@ -18,6 +18,7 @@ use weighthouse_store::catalog::{Content, ContentRecord};
 use weighthouse_store::digest::Sha256;
 
 use crate::access::{Caller, Repo};
+use crate::upload::UploadGrant;
 use crate::{Error, Hub};
 
 /// Bytes gathered from the network before they are verified.
@@ -61,13 +62,27 @@ impl Hub {
     ///
     /// # Errors
     /// [`Error::Malformed`] when the bytes are not the xorb they are called; nothing of them stays then.
-    pub async fn put_xorb<S, E>(&self, caller: &Caller, repo: &Repo, hash: XetHash, mut body: S) -> Result<bool, Error>
+    pub async fn put_xorb<S, E>(&self, caller: &Caller, repo: &Repo, hash: XetHash, body: S) -> Result<bool, Error>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: std::fmt::Display,
     {
+        self.put_granted_xorb(&self.upload_grant(caller, repo)?, hash, body).await
+    }
+
+    /// What an address must prove so that its bearer may upload to a repository.
+    pub fn upload_grant(&self, caller: &Caller, repo: &Repo) -> Result<UploadGrant, Error> {
         repo.require_write(caller, "upload")?;
         let account = caller.require_write("upload")?;
+        Ok(UploadGrant { repo: repo.record.key.clone(), account: account.id.clone() })
+    }
+
+    /// The same as [`Hub::put_xorb`] for the bearer of a signed address.
+    pub async fn put_granted_xorb<S, E>(&self, grant: &UploadGrant, hash: XetHash, mut body: S) -> Result<bool, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: std::fmt::Display,
+    {
         let mut xorb = ReceivedXorb::begin(self.store(), hash).await?;
         let taken: Result<(), Error> = async {
             let mut gathered = BytesMut::with_capacity(GATHER_BYTES);
@@ -86,7 +101,7 @@ impl Hub {
             xorb.abort().await;
             return Err(error);
         }
-        Ok(xorb.finish(&repo.record.key, &account.id).await?)
+        Ok(xorb.finish(&grant.repo, &grant.account).await?)
     }
 
     /// Verifies a shard and registers its files for a repository. Returns whether any of them was new.

@@ -2,6 +2,7 @@
 //!
 //! hf-xet has called these endpoints by several names since 1.1; all of them lead to the same handlers.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::Range;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, RawQuery, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, post, put};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::sync::mpsc;
 use weighthouse::access::{Caller, Repo};
 use weighthouse::format::xet::hash::XetHash;
+use weighthouse::upload::UploadGrant;
 use weighthouse::xet::{Progress, Reconstruction};
 use weighthouse::{RepoKey, Scope, TokenRecord};
 
@@ -23,12 +25,12 @@ use super::app::App;
 use super::files::{answer, text};
 use super::range::{Asked, asked};
 use super::sign::{Purpose, SignedQuery, XetClaim, XetScope};
-use super::visitor::{Visitor, base_url, refuse};
+use super::visitor::{Visitor, base_url, json as read_json, refuse};
 use crate::wire::error::ErrorReply;
 use crate::wire::lfs::Action;
 use crate::wire::query::Query;
 use crate::wire::xet::{
-    ByteRange, ChunkRange, CommitStage, FetchInfo, FetchRange, MultiFetch, ReconstructionV1, ReconstructionV2,
+    ByteRange, ChunkRange, CommitStage, FetchInfo, FetchRange, Grant, GrantRequest, MultiFetch, ReconstructionV1, ReconstructionV2,
     ShardEvent, ShardStored, Term, TokenAnswer, X_XET_ACCESS_TOKEN, X_XET_CAS_URL, X_XET_TOKEN_EXPIRATION, XorbStored,
 };
 
@@ -42,7 +44,9 @@ pub(super) fn routes() -> Router<App> {
         .route("/~api/xet-read-token/{revision}", get(read_token))
         .route("/~api/xet-write-token/{revision}", get(write_token))
         .route("/xet/fetch/{xorb}/{ranges}", get(fetch))
-        .route("/xet/v1/xorb-grants/default/{xorb}", post(no_grants))
+        .route("/xet/v1/xorb-grants/{prefix}/{xorb}", post(grant))
+        .route("/xet/v1/xorb-commits/{prefix}/{xorb}/grant/{id}", post(commit_granted))
+        .route("/xet/granted/{repo}/{account}/{xorb}/{len}", put(put_granted).layer(DefaultBodyLimit::disable()))
         .route("/xet/v2/file-chunk-hashes/{file}", get(no_chunk_hashes))
         .route("/xet/v1/telemetry", any(|| async { StatusCode::OK }))
         .route("/xet/v2/shards", post(put_shard_v2).layer(DefaultBodyLimit::max(MAX_SHARD_BYTES)))
@@ -203,9 +207,64 @@ async fn head_xorb(holder: Holder, Path((_prefix, xorb)): Path<(String, String)>
     answer(StatusCode::OK, HeaderMap::from_iter([(header::CONTENT_LENGTH, len.into())]), Body::empty())
 }
 
-/// `POST /v1/xorb-grants/default/{hash}`: uploads go through `/v1/xorbs`.
-async fn no_grants() -> ErrorReply {
-    ErrorReply::not_found("this hub takes xorbs at /v1/xorbs only")
+/// `POST /v1/xorb-grants/default/{hash}`: an address to send a xorb to, unless it is here already.
+async fn grant(
+    holder: Holder,
+    Path((_prefix, xorb)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Response, ErrorReply> {
+    holder.require_write()?;
+    let asked: GrantRequest = read_json(&body)?;
+    let hub = holder.app.hub();
+    let known = hub.xorb_len(&holder.caller, &hash(&xorb)?).await.map_err(refuse)?;
+    if known.is_some() {
+        return Ok(StatusCode::OK.into_response());
+    }
+    let grant = hub.upload_grant(&holder.caller, &holder.repo).map_err(refuse)?;
+    let expires_s = holder.app.now_s() + holder.app.options().signed_url_lifetime.as_secs();
+    let len = asked.length.to_string();
+    let facts = [grant.repo.as_str(), grant.account.as_str(), xorb.as_str(), len.as_str()];
+    let signed = SignedQuery::new(holder.app.signer(), Purpose::XorbGrant, expires_s, &facts);
+    let grant = Grant {
+        id: xorb.clone(),
+        method: "PUT".to_owned(),
+        url: format!("{}/xet/granted/{}?{signed}", holder.base, facts.join("/")),
+        headers: BTreeMap::new(),
+    };
+    Ok((StatusCode::CREATED, Json(grant)).into_response())
+}
+
+/// `PUT /xet/granted/{repo}/{account}/{xorb}/{len}`: the xorb, under a signed address. It is verified and stored here,
+/// so that nothing is left to do when it is committed.
+async fn put_granted(
+    State(app): State<App>,
+    Path((repo, account, xorb, len)): Path<(String, String, String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ErrorReply> {
+    let query = Query::parse(query.as_deref().unwrap_or(""))?;
+    SignedQuery::from_query(&query)
+        .and_then(|s| s.check(app.signer(), Purpose::XorbGrant, &[&repo, &account, &xorb, &len], app.now_s()))
+        .map_err(|refused| ErrorReply::forbidden(format!("this address is not valid: {refused}")))?;
+    let sent = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if sent.is_some_and(|sent| sent != len) {
+        return Err(ErrorReply::bad_request(format!("{len} bytes were announced for this address")));
+    }
+    let grant = UploadGrant { repo: RepoKey::from(repo), account };
+    app.hub().put_granted_xorb(&grant, hash(&xorb)?, body.into_data_stream()).await.map_err(refuse)?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// `POST /v1/xorb-commits/default/{hash}/grant/{id}`
+async fn commit_granted(
+    holder: Holder,
+    Path((_prefix, xorb, _id)): Path<(String, String, String)>,
+) -> Result<Response, ErrorReply> {
+    holder.require_write()?;
+    let known = holder.app.hub().xorb_len(&holder.caller, &hash(&xorb)?).await.map_err(refuse)?;
+    known.ok_or_else(|| ErrorReply::not_found("nothing was uploaded under this grant"))?;
+    Ok(StatusCode::OK.into_response())
 }
 
 /// `GET /v2/file-chunk-hashes/{file}`: not offered; clients upload the whole file then.

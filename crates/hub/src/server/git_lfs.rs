@@ -93,8 +93,7 @@ async fn for_upload(visitor: &Visitor, repo: &Repo, asked: &BatchRequest) -> Res
         () if offers_parts && asked.objects.iter().any(large) => Transfer::Multipart,
         () => Transfer::Basic,
     };
-    let account = visitor.caller.account().ok_or_else(ErrorReply::token_needed)?;
-    let grant = UploadGrant { repo: repo.record.key.clone(), account: account.id.clone() };
+    let grant = hub.upload_grant(&visitor.caller, repo).map_err(|error| visitor.refuse(error))?;
     let revision = asked.reference.as_ref().map_or("main", |reference| reference.name.as_str());
     let mut objects = Vec::with_capacity(asked.objects.len());
     for id in &asked.objects {
