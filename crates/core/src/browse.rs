@@ -1,5 +1,8 @@
 //! Looking into a revision: files, folders, and who touched them last.
 
+mod changes;
+mod page;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +20,9 @@ use weighthouse_store::repo::tree::{Entry, EntryKind, Tree};
 use crate::access::Repo;
 use crate::revision::Revision;
 use crate::{Error, Hub, names};
+
+pub use changes::{Change, Changes};
+pub use page::FolderPage;
 
 /// Commits searched for the last change of an entry before the search is given up.
 const LAST_COMMIT_DEPTH: usize = 5_000;
@@ -249,7 +255,8 @@ impl Hub {
     }
 
     async fn records(&self, entries: Vec<(String, Entry)>) -> Result<Vec<PathRecord>, Error> {
-        let named = |kind| move |(path, entry): &(String, Entry)| (entry.kind == kind).then(|| (path.clone(), entry.oid));
+        let named =
+            |kind| move |(path, entry): &(String, Entry)| (entry.kind == kind).then(|| (path.clone(), entry.oid));
         let mut files = self.files_of(entries.iter().filter_map(named(EntryKind::File)).collect()).await?.into_iter();
         let mut records = Vec::with_capacity(entries.len());
         for (path, entry) in entries {
