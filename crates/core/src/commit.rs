@@ -15,7 +15,7 @@ use weighthouse_store::repo::object::{ObjectKind, lfs_pointer, object_id};
 use crate::access::{Caller, Repo};
 use crate::preupload::{ATTRIBUTES, LfsRules};
 use crate::revision::{MAIN, Revision};
-use crate::{Error, Hub, names};
+use crate::{Error, Hub, card, names};
 
 /// How long a repeated request is answered with the commit it made, in milliseconds.
 const REPEAT_MS: i64 = 10 * 60_000;
@@ -122,12 +122,16 @@ impl PendingCommit {
     /// Adds or replaces a file whose bytes go into git's history.
     ///
     /// # Errors
-    /// [`Error::IllegalPath`]; [`Error::TooLarge`] beyond the limit for such files.
+    /// [`Error::IllegalPath`]; [`Error::TooLarge`] beyond the limit for such files; [`Error::Malformed`] for a
+    /// `README.md` whose metadata cannot be read.
     pub async fn put(&mut self, path: &str, data: Bytes) -> Result<(), Error> {
         names::check_path(path)?;
         let limit_bytes = self.hub.options().max_regular_bytes;
         if data.len() as u64 > limit_bytes {
             return Err(Error::TooLarge { what: format!("`{}`", names::shorten(path)), limit_bytes });
+        }
+        if path == card::CARD_PATH {
+            card::check(&data)?;
         }
         if path == ATTRIBUTES {
             self.attributes = Some(data.clone());
@@ -196,7 +200,7 @@ impl PendingCommit {
                 Err(Error::Store(StoreError::RefMoved { .. })) if self.target.parent.is_none() => {}
                 Err(Error::Store(StoreError::RefMoved { .. })) => return Err(Error::StaleParent),
                 Ok(revision) => {
-                    if self.target.ref_name.ends_with("/main") {
+                    if self.target.ref_name == format!("refs/heads/{MAIN}") {
                         self.hub.refresh_facts(&self.repo, &revision).await;
                     }
                     return Ok(revision);
