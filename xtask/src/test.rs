@@ -99,7 +99,8 @@ fn with_clients(parts: &BTreeSet<&'static str>, write_matrix: bool) -> Result<Ta
     let marks = parts.iter().map(|part| part.replace('-', "_")).collect::<Vec<_>>().join(" or ");
     let mut pytest = shell::command(environments::harness()?, &["-m", "pytest", "-m", &marks]);
     if write_matrix {
-        pytest.arg("--write-matrix").arg(shell::root().join("docs/reference/clients.md"));
+        // In one word: pytest takes a second one for a test file, and looks for its configuration there.
+        pytest.arg(format!("--write-matrix={}", shell::root().join("docs/reference/clients.md").display()));
     }
     let (succeeded, text) = shell::watch(
         pytest

@@ -18,22 +18,22 @@ use crate::exit::Hinted;
 #[derive(Debug, Default, Args)]
 pub struct Flags {
     /// TOML file with settings [env: WH_CONFIG]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of the embedded catalog and of local storage [env: WH_DATA]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<String>,
     /// `postgres://…` instead of the embedded SQLite catalog [env: WH_DATABASE]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     pub database: Option<String>,
     /// `s3://BUCKET[/PREFIX]` instead of the data folder [env: WH_STORAGE]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     pub storage: Option<String>,
     /// What to log: a level or tracing directives [env: WH_LOG] [default: info]
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
     /// How to log: text or json [env: WH_LOG_FORMAT] [default: text]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, global = true, value_name = "FORMAT")]
     pub log_format: Option<String>,
 }
 

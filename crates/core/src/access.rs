@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
-use weighthouse_store::catalog::{Account, Membership, RepoKey, RepoKind, RepoRecord, Role, Scope, TokenRecord, Viewer};
+use weighthouse_store::catalog::{
+    Account, Membership, RepoKey, RepoKind, RepoRecord, Role, Scope, TokenRecord, Viewer,
+};
 use weighthouse_store::digest::Sha256;
 
 use crate::{Error, Hub, names};

@@ -249,7 +249,8 @@ impl Hub {
     }
 
     async fn records(&self, entries: Vec<(String, Entry)>) -> Result<Vec<PathRecord>, Error> {
-        let named = |kind| move |(path, entry): &(String, Entry)| (entry.kind == kind).then(|| (path.clone(), entry.oid));
+        let named =
+            |kind| move |(path, entry): &(String, Entry)| (entry.kind == kind).then(|| (path.clone(), entry.oid));
         let mut files = self.files_of(entries.iter().filter_map(named(EntryKind::File)).collect()).await?.into_iter();
         let mut records = Vec::with_capacity(entries.len());
         for (path, entry) in entries {

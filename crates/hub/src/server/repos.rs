@@ -210,10 +210,8 @@ async fn list(visitor: Visitor, kind: RepoKind) -> Result<Response, ErrorReply> 
     for record in records {
         let mut info = of_record(&record);
         if full || expand.iter().any(|name| matches!(name.as_str(), "siblings" | "sha")) {
-            let (_, at) = hub
-                .repo_at(&visitor.caller, kind, &record.id, MAIN)
-                .await
-                .map_err(|error| visitor.refuse(error))?;
+            let (_, at) =
+                hub.repo_at(&visitor.caller, kind, &record.id, MAIN).await.map_err(|error| visitor.refuse(error))?;
             info.sha = Some(at.oid.to_string());
             if full || expand.iter().any(|name| name == "siblings") {
                 info.siblings = Some(siblings(&visitor, &at, false).await?);
@@ -290,11 +288,7 @@ async fn create(visitor: Visitor, body: Bytes) -> Result<Response, ErrorReply> {
         files,
     };
     let repo = visitor.app.hub().create_repo(&visitor.caller, new).await.map_err(|error| visitor.refuse(error))?;
-    let created = RepoCreated {
-        url: visitor.page_url(&repo),
-        id: repo.record.key.to_string(),
-        name: repo.record.id,
-    };
+    let created = RepoCreated { url: visitor.page_url(&repo), id: repo.record.key.to_string(), name: repo.record.id };
     Ok(Json(created).into_response())
 }
 
