@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
-use weighthouse_store::catalog::{Account, Membership, RepoKey, RepoKind, RepoRecord, Role, Scope, TokenRecord, Viewer};
+use weighthouse_store::catalog::{
+    Account, Membership, RepoKey, RepoKind, RepoRecord, Role, Scope, TokenRecord, Viewer,
+};
 use weighthouse_store::digest::Sha256;
 
 use crate::{Error, Hub, names};
@@ -151,6 +153,22 @@ impl Hub {
         let account = self.catalog().accounts().get(account_id).await?.ok_or(Error::InvalidToken)?;
         let orgs = self.catalog().accounts().orgs_of(account_id).await?;
         Ok(Caller(Some(Arc::new(Known { account, token, orgs }))))
+    }
+
+    /// A user with every right, for orders given on the machine itself.
+    pub async fn administrator(&self, user: &str) -> Result<Caller, Error> {
+        let account = Account { admin: true, ..self.account(user).await? };
+        let token = TokenRecord {
+            id: String::new(),
+            account: account.id.clone(),
+            name: "local".to_owned(),
+            scope: Scope::Admin,
+            repos: None,
+            created_at_ms: 0,
+            expires_at_ms: None,
+            last_used_at_ms: None,
+        };
+        Ok(Caller(Some(Arc::new(Known { account, token, orgs: Vec::new() }))))
     }
 
     /// Opens a repository for a caller.

@@ -121,7 +121,11 @@ impl Hub {
             return Err(Error::Denied { action: format!("give `{}` a token for administration", user.name) });
         }
         let secret = match new.value {
-            Some(value) if value.is_empty() || value.len() > MAX_TOKEN_BYTES || !value.bytes().all(|b| b.is_ascii_graphic()) => {
+            Some(value)
+                if value.is_empty()
+                    || value.len() > MAX_TOKEN_BYTES
+                    || !value.bytes().all(|b| b.is_ascii_graphic()) =>
+            {
                 return Err(Error::Malformed("a token must be 1 to 256 visible ASCII characters".to_owned()));
             }
             Some(value) => value,
@@ -168,7 +172,8 @@ impl Hub {
         if !self.accounts(AccountKind::User).await?.is_empty() {
             return Ok(None);
         }
-        let admin = self.add_user(NewAccount { name: "admin".to_owned(), admin: true, ..NewAccount::default() }).await?;
+        let admin =
+            self.add_user(NewAccount { name: "admin".to_owned(), admin: true, ..NewAccount::default() }).await?;
         let token = NewToken {
             name: "first start".to_owned(),
             scope: Scope::Admin,

@@ -13,9 +13,9 @@ use weighthouse_store::digest::GitOid;
 use weighthouse_store::repo::commit::Commit;
 use weighthouse_store::{Blobs, Clock, FolderLock, Store};
 
+use crate::Error;
 use crate::access::CallerCache;
 use crate::browse::FileCache;
-use crate::Error;
 
 /// Where the bytes go.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,15 +9,39 @@ pub const MAX_NAME_BYTES: usize = 255;
 
 /// First path segments that the hub's own pages and interfaces use, which no account may be called.
 const RESERVED_NAMESPACES: &[&str] = &[
-    "api", "assets", "buckets", "collections", "datasets", "docs", "health", "healthz", "join", "kernels", "login",
-    "logout", "metrics", "models", "new", "oauth", "organizations", "papers", "readyz", "resolve", "search",
-    "settings", "spaces", "tasks", "uploads", "v2", "xet",
+    "api",
+    "assets",
+    "buckets",
+    "collections",
+    "datasets",
+    "docs",
+    "health",
+    "healthz",
+    "join",
+    "kernels",
+    "login",
+    "logout",
+    "metrics",
+    "models",
+    "new",
+    "oauth",
+    "organizations",
+    "papers",
+    "readyz",
+    "resolve",
+    "search",
+    "settings",
+    "spaces",
+    "tasks",
+    "uploads",
+    "v2",
+    "xet",
 ];
 
 /// Device names that Windows keeps for itself, with any extension.
 const DEVICE_NAMES: &[&str] = &[
-    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1",
-    "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2",
+    "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
 
 /// Checks `namespace/name`, or a legacy id of one segment.
@@ -61,7 +85,8 @@ pub fn check_account(name: &str) -> Result<(), Error> {
 
 /// Checks a branch or tag name by git's rules (git-check-ref-format).
 pub fn check_ref_name(name: &str) -> Result<(), Error> {
-    let bad_char = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '~' | '^' | ':' | '?' | '*' | '[' | '\\');
+    let bad_char =
+        |c: char| c.is_control() || c.is_whitespace() || matches!(c, '~' | '^' | ':' | '?' | '*' | '[' | '\\');
     let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
     let bad = name.is_empty()
         || name.len() > MAX_NAME_BYTES
@@ -146,13 +171,32 @@ mod tests {
         let long = "a/".repeat(600) + "b";
         let name = "n".repeat(256);
         let bad = [
-            "", "/etc/passwd", "../x", "a/../b", "a//b", "a/./b", "..\\ddd", "a\0b", "a\nb", ".git/config", "x/.GIT/y",
-            "git~1/x", "nul", "CON.txt", "a/aux.c", "trailing.", "space ", ".cache/huggingface/x", &long, &name,
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a//b",
+            "a/./b",
+            "..\\ddd",
+            "a\0b",
+            "a\nb",
+            ".git/config",
+            "x/.GIT/y",
+            "git~1/x",
+            "nul",
+            "CON.txt",
+            "a/aux.c",
+            "trailing.",
+            "space ",
+            ".cache/huggingface/x",
+            &long,
+            &name,
         ];
         for path in bad {
             assert!(matches!(check_path(path), Err(Error::IllegalPath { .. })), "{path}");
         }
-        for path in ["a", ".gitattributes", "a/b c/d.txt", "模型/权重.safetensors", "console.log", ".github/x", "...a"] {
+        for path in ["a", ".gitattributes", "a/b c/d.txt", "模型/权重.safetensors", "console.log", ".github/x", "...a"]
+        {
             check_path(path).unwrap();
         }
     }
@@ -162,7 +206,9 @@ mod tests {
         for name in ["main", "feat/x", "v1.0", "refs/x", "ünïcode"] {
             check_ref_name(name).unwrap();
         }
-        for name in ["", "a b", "a..b", "~a", "a^", "a:b", "a?", "a*", "a[", "a\\b", ".a", "a/.b", "a.lock", "a/", "/a", "@"] {
+        for name in
+            ["", "a b", "a..b", "~a", "a^", "a:b", "a?", "a*", "a[", "a\\b", ".a", "a/.b", "a.lock", "a/", "/a", "@"]
+        {
             assert!(check_ref_name(name).is_err(), "{name}");
         }
     }

@@ -49,9 +49,9 @@ impl LfsRules {
     pub(crate) fn parse(text: &[u8]) -> Self {
         let lines = text_lines(text).into_iter().filter_map(|line| {
             let (pattern, attributes) = split_pattern(line)?;
-            let filter = attributes.split_whitespace().rfind(|a| {
-                a.trim_start_matches(['-', '!']).split('=').next() == Some("filter")
-            })?;
+            let filter = attributes
+                .split_whitespace()
+                .rfind(|a| a.trim_start_matches(['-', '!']).split('=').next() == Some("filter"))?;
             Some(if filter == "filter=lfs" { pattern } else { format!("!{pattern}") })
         });
         Self(matcher(lines.collect()))
@@ -133,11 +133,14 @@ pub fn is_binary(sample: &[u8]) -> bool {
     sample.contains(&0) || std::str::from_utf8(sample).is_err_and(|e| e.error_len().is_some())
 }
 
-
 fn text_lines(text: &[u8]) -> Vec<&str> {
     let text = text.get(..MAX_RULES_BYTES).unwrap_or(text);
     let lines = text.split(|&b| b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-    lines.map(|line| line.trim_end_matches('\r')).filter(|line| !line.is_empty() && !line.starts_with('#')).take(MAX_RULES).collect()
+    lines
+        .map(|line| line.trim_end_matches('\r'))
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .take(MAX_RULES)
+        .collect()
 }
 
 /// Splits a line of `.gitattributes` into its pattern, unquoted, and its attributes.

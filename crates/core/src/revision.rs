@@ -55,6 +55,7 @@ impl Hub {
         id: &str,
         revision: &str,
     ) -> Result<(Repo, Revision), Error> {
+        let revision = named(revision);
         let guess = if revision.starts_with("refs/") { revision.to_owned() } else { format!("refs/heads/{revision}") };
         let found = self.catalog().repos().find_with_ref(kind, id, &guess).await?;
         let (record, target) = found.unzip();
@@ -80,6 +81,7 @@ impl Hub {
     /// [`Error::RevisionNotFound`] when it is none of these.
     pub async fn revision(&self, repo: &Repo, revision: &str) -> Result<Revision, Error> {
         let key = &repo.record.key;
+        let revision = named(revision);
         if is_commit_id(revision) {
             let oid = revision.parse().map_err(|_| not_found(revision))?;
             return self.commit_of(key, oid).await?.ok_or_else(|| not_found(revision));
@@ -241,6 +243,11 @@ impl Hub {
         })?;
         Ok(oid)
     }
+}
+
+/// `HEAD` is the default branch, as in git.
+fn named(revision: &str) -> &str {
+    if revision == "HEAD" { MAIN } else { revision }
 }
 
 fn is_commit_id(revision: &str) -> bool {

@@ -138,7 +138,7 @@ impl Hub {
                 return Err(Error::Mismatch {
                     what: "part of a multipart upload",
                     expected,
-                    actual: given.map_or_else(|| format!("no part {number}"), |tag| crate::names::shorten(tag)),
+                    actual: given.map_or_else(|| format!("no part {number}"), crate::names::shorten),
                 });
             }
         }

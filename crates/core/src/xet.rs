@@ -193,8 +193,7 @@ impl Hub {
         if start >= end {
             return Err(Error::RangeNotSatisfiable { size_bytes });
         }
-        let mut plan =
-            Reconstruction { offset_into_first_term: 0, terms: Vec::new(), fetches: BTreeMap::new() };
+        let mut plan = Reconstruction { offset_into_first_term: 0, terms: Vec::new(), fetches: BTreeMap::new() };
         let mut position = 0;
         for term in &content.terms {
             let from = position;
@@ -306,7 +305,10 @@ impl Hub {
         let same = stored.len() == claimed.chunks.len()
             && stored.iter().zip(&claimed.chunks).all(|(a, b)| a.hash == b.hash && a.raw_len == b.raw_len);
         if !same {
-            return Err(Error::Malformed(format!("the shard's list of xorb {} is not what was uploaded", claimed.hash)));
+            return Err(Error::Malformed(format!(
+                "the shard's list of xorb {} is not what was uploaded",
+                claimed.hash
+            )));
         }
         Ok(())
     }

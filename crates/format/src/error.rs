@@ -139,9 +139,7 @@ pub enum FormatError {
         dtype: String,
     },
     /// The bytes of a tensor do not begin where the bytes before them end.
-    #[error(
-        "tensor `{tensor}` begins at byte {begin} of the data section; {expected} was expected"
-    )]
+    #[error("tensor `{tensor}` begins at byte {begin} of the data section; {expected} was expected")]
     NotTiled {
         /// Name of the tensor.
         tensor: String,
@@ -197,9 +195,9 @@ impl FormatError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownVersion { .. }
-            | Self::UnknownScheme { .. }
-            | Self::UnknownDtype { .. } => ErrorKind::Unsupported,
+            Self::UnknownVersion { .. } | Self::UnknownScheme { .. } | Self::UnknownDtype { .. } => {
+                ErrorKind::Unsupported
+            }
             Self::Lz4Encode { .. } => ErrorKind::Internal,
             _ => ErrorKind::Malformed,
         }

@@ -7,9 +7,7 @@ use std::time::Instant;
 
 use weighthouse_format::xet::chunker::{Chunker, MAX_CHUNK};
 use weighthouse_format::xet::hash::{HashTree, chunk_hash};
-use weighthouse_format::xet::xorb::{
-    ChunkDecoder, ChunkHeader, Scheme, SchemeChoice, XorbBuilder, XorbVerifier,
-};
+use weighthouse_format::xet::xorb::{ChunkDecoder, ChunkHeader, Scheme, SchemeChoice, XorbBuilder, XorbVerifier};
 
 const LEN: usize = 60 << 20;
 
@@ -23,10 +21,7 @@ fn report(what: &str, units: usize, mut run: impl FnMut()) {
         })
         .min()
         .unwrap_or_default();
-    println!(
-        "{what:<40} {:>8.1} M/s",
-        units as f64 / best.as_secs_f64() / 1e6
-    );
+    println!("{what:<40} {:>8.1} M/s", units as f64 / best.as_secs_f64() / 1e6);
 }
 
 fn noise(len: usize) -> Vec<u8> {
@@ -41,10 +36,7 @@ fn weights(len: usize, bf16: bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len + 4);
     for quad in noise.as_chunks::<8>().0 {
         let pairs = quad.as_chunks::<2>().0;
-        let sum: i32 = pairs
-            .iter()
-            .map(|&pair| i32::from(i16::from_le_bytes(pair)))
-            .sum();
+        let sum: i32 = pairs.iter().map(|&pair| i32::from(i16::from_le_bytes(pair))).sum();
         let value = (sum as f32 / 65536.0 * 0.035).to_le_bytes();
         bytes.extend(if bf16 { &value[2..] } else { &value[..] });
         if bytes.len() >= len {
@@ -91,9 +83,7 @@ fn throughput() {
     });
     let count = 2_000_000;
     let hash = chunk_hash(b"");
-    let hashes: Vec<_> = (0..count)
-        .map(|i: usize| chunk_hash(&i.to_le_bytes()))
-        .collect();
+    let hashes: Vec<_> = (0..count).map(|i: usize| chunk_hash(&i.to_le_bytes())).collect();
     report("tree, chunks", count, || {
         let mut tree = HashTree::new();
         for hash in &hashes {
@@ -106,11 +96,7 @@ fn throughput() {
     let bf16s = weights(LEN, true);
     for (name, data) in [("noise", &noise), ("f32", &f32s), ("bf16", &bf16s)] {
         let cut = chunks(data);
-        for choice in [
-            SchemeChoice::Auto,
-            SchemeChoice::Always(Scheme::Lz4),
-            SchemeChoice::Always(Scheme::Bg4Lz4),
-        ] {
+        for choice in [SchemeChoice::Auto, SchemeChoice::Always(Scheme::Lz4), SchemeChoice::Always(Scheme::Bg4Lz4)] {
             let build = || {
                 let mut builder = XorbBuilder::new(choice);
                 for chunk in &cut {

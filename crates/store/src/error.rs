@@ -108,7 +108,9 @@ impl StoreError {
             Self::Malformed(_) => StoreErrorKind::Malformed,
             Self::Full { .. } => StoreErrorKind::Full,
             Self::Database { .. } | Self::Storage { .. } => StoreErrorKind::Transient,
-            Self::Locked { .. } | Self::TooNew { .. } | Self::Setting { .. } | Self::Task(_) => StoreErrorKind::Internal,
+            Self::Locked { .. } | Self::TooNew { .. } | Self::Setting { .. } | Self::Task(_) => {
+                StoreErrorKind::Internal
+            }
         }
     }
 

@@ -18,7 +18,7 @@ impl FolderLock {
     /// [`StoreError::Locked`] when another process holds it.
     pub fn take(folder: &Path) -> Result<Self, StoreError> {
         let shown = folder.display().to_string();
-        std::fs::create_dir_all(folder).map_err(StoreError::storage("creating the data folder", &shown))?;
+        create_folder(folder).map_err(StoreError::storage("creating the data folder", &shown))?;
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -31,6 +31,14 @@ impl FolderLock {
             Err(TryLockError::Error(error)) => Err(StoreError::storage("locking", &shown)(error)),
         }
     }
+}
+
+/// Creates a folder that its owner alone may enter; an existing one stays as it is.
+fn create_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
 }
 
 #[cfg(test)]

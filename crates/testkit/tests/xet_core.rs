@@ -17,24 +17,18 @@ use weighthouse_format::xet::shard::{
     DedupOptions, Shard, ShardChunk, ShardFile, ShardFooter, ShardXorb, Term, write_dedup,
 };
 use weighthouse_format::xet::xorb::{
-    Scheme, SchemeChoice, Xorb, XorbBuilder, XorbListing, XorbVerifier, decode_chunk, encode_chunk,
-    write_footer,
+    Scheme, SchemeChoice, Xorb, XorbBuilder, XorbListing, XorbVerifier, decode_chunk, encode_chunk, write_footer,
 };
 use xet_core_structures::merklehash::{self, HMACKey, MerkleHash};
 use xet_core_structures::metadata_shard::chunk_verification::range_hash_from_chunks;
 use xet_core_structures::metadata_shard::file_structs::{
-    FileDataSequenceEntry, FileDataSequenceHeader, FileMetadataExt, FileVerificationEntry,
-    MDBFileInfo,
+    FileDataSequenceEntry, FileDataSequenceHeader, FileMetadataExt, FileVerificationEntry, MDBFileInfo,
 };
 use xet_core_structures::metadata_shard::hash_is_global_dedup_eligible;
 use xet_core_structures::metadata_shard::shard_in_memory::MDBInMemoryShard;
 use xet_core_structures::metadata_shard::streaming_shard::MDBMinimalShard;
-use xet_core_structures::metadata_shard::xorb_structs::{
-    MDBXorbInfo, XorbChunkSequenceEntry, XorbChunkSequenceHeader,
-};
-use xet_core_structures::metadata_shard::{
-    ChunkIndexSizeEnforcement, MDBShardInfo, ShardFileManager,
-};
+use xet_core_structures::metadata_shard::xorb_structs::{MDBXorbInfo, XorbChunkSequenceEntry, XorbChunkSequenceHeader};
+use xet_core_structures::metadata_shard::{ChunkIndexSizeEnforcement, MDBShardInfo, ShardFileManager};
 use xet_core_structures::xorb_object::{
     Chunk, CompressionScheme, RawXorbData, SerializedXorbObject, XorbObject, deserialize_chunk,
     reconstruct_xorb_with_footer, serialize_chunk,
@@ -46,9 +40,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     for byte in &mut bytes {
         // A linear congruential generator; its high byte is noisy enough for a compressor.
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         *byte = (state >> 56) as u8;
     }
     bytes
@@ -74,11 +66,7 @@ fn raw_chunk() -> impl Strategy<Value = Vec<u8>> {
         match kind {
             0 => {}
             1 => raw.iter_mut().for_each(|byte| *byte &= 1),
-            _ => raw
-                .iter_mut()
-                .skip(3)
-                .step_by(4)
-                .for_each(|byte| *byte = 0x3D),
+            _ => raw.iter_mut().skip(3).step_by(4).for_each(|byte| *byte = 0x3D),
         }
         raw
     })
@@ -101,10 +89,7 @@ fn our_xorb(chunks: &[Vec<u8>], choice: SchemeChoice) -> Xorb {
 }
 
 fn their_xorb(chunks: &[Vec<u8>], scheme: CompressionScheme, footer: bool) -> SerializedXorbObject {
-    let chunks: Vec<_> = chunks
-        .iter()
-        .map(|raw| Chunk::new(Bytes::from(raw.clone())))
-        .collect();
+    let chunks: Vec<_> = chunks.iter().map(|raw| Chunk::new(Bytes::from(raw.clone()))).collect();
     let raw = RawXorbData::from_chunks(&chunks, vec![0]);
     SerializedXorbObject::from_xorb_with_compression(raw, scheme, footer, 32).unwrap()
 }
@@ -124,24 +109,18 @@ const CUTS: &[(u64, &[usize])] = &[
     (
         0,
         &[
-            126665, 17166, 21362, 116488, 27293, 27282, 84392, 11430, 76004, 67956, 45352, 44923,
-            15778, 38694, 14341, 17701, 10612, 91469, 96534, 14402, 27899, 6257,
+            126665, 17166, 21362, 116488, 27293, 27282, 84392, 11430, 76004, 67956, 45352, 44923, 15778, 38694, 14341,
+            17701, 10612, 91469, 96534, 14402, 27899, 6257,
         ],
     ),
     (
         1,
         &[
-            64662, 131072, 23091, 131072, 32553, 131072, 31896, 10763, 80309, 84001, 14949, 59885,
-            39598, 24612, 8209, 65611, 45996, 20649,
+            64662, 131072, 23091, 131072, 32553, 131072, 31896, 10763, 80309, 84001, 14949, 59885, 39598, 24612, 8209,
+            65611, 45996, 20649,
         ],
     ),
-    (
-        42,
-        &[
-            118216, 65914, 17827, 39666, 109948, 15794, 131072, 131072, 38954, 51910, 26942,
-            131072, 93911, 27702,
-        ],
-    ),
+    (42, &[118216, 65914, 17827, 39666, 109948, 15794, 131072, 131072, 38954, 51910, 26942, 131072, 93911, 27702]),
 ];
 
 #[test]
@@ -199,17 +178,9 @@ proptest! {
 #[test]
 fn roots_of_large_lists_agree() {
     for count in [10_000, 100_000] {
-        let chunks: Vec<_> = (0..count)
-            .map(|i| (hash::chunk_hash(&u64::to_le_bytes(i)), i))
-            .collect();
-        let list: Vec<_> = chunks
-            .iter()
-            .map(|(hash, size)| (theirs(hash), *size))
-            .collect();
-        assert_eq!(
-            hash::file_hash(&chunks),
-            ours(&merklehash::file_hash(&list))
-        );
+        let chunks: Vec<_> = (0..count).map(|i| (hash::chunk_hash(&u64::to_le_bytes(i)), i)).collect();
+        let list: Vec<_> = chunks.iter().map(|(hash, size)| (theirs(hash), *size)).collect();
+        assert_eq!(hash::file_hash(&chunks), ours(&merklehash::file_hash(&list)));
     }
 }
 
@@ -286,57 +257,29 @@ proptest! {
 
 fn shard_xorb() -> impl Strategy<Value = ShardXorb> {
     let chunk = (hashes(), 1u32..=131_072, any::<bool>());
-    (
-        hashes(),
-        1u32..1_000_000,
-        prop::collection::vec(chunk, 1..30),
-    )
-        .prop_map(|(hash, stored_bytes, list)| {
-            let mut raw_bytes = 0;
-            let mut chunks = Vec::new();
-            for (hash, raw_len, dedup_candidate) in list {
-                chunks.push(ShardChunk {
-                    hash,
-                    offset: raw_bytes,
-                    raw_len,
-                    dedup_candidate,
-                });
-                raw_bytes += raw_len;
-            }
-            ShardXorb {
-                hash,
-                raw_bytes,
-                stored_bytes,
-                chunks,
-            }
-        })
+    (hashes(), 1u32..1_000_000, prop::collection::vec(chunk, 1..30)).prop_map(|(hash, stored_bytes, list)| {
+        let mut raw_bytes = 0;
+        let mut chunks = Vec::new();
+        for (hash, raw_len, dedup_candidate) in list {
+            chunks.push(ShardChunk { hash, offset: raw_bytes, raw_len, dedup_candidate });
+            raw_bytes += raw_len;
+        }
+        ShardXorb { hash, raw_bytes, stored_bytes, chunks }
+    })
 }
 
 fn shard_file(with_ranges: bool) -> impl Strategy<Value = ShardFile> {
     let term = (hashes(), 200u32..1_000_000, 0u32..8000, 1u32..190, hashes());
-    (
-        hashes(),
-        prop::collection::vec(term, 1..6),
-        any::<Option<[u8; 32]>>(),
-    )
-        .prop_map(move |(file_hash, list, sha256)| {
+    (hashes(), prop::collection::vec(term, 1..6), any::<Option<[u8; 32]>>()).prop_map(
+        move |(file_hash, list, sha256)| {
             let (mut terms, mut ranges) = (Vec::new(), Vec::new());
             for (xorb, unpacked_bytes, start, len, range) in list {
-                terms.push(Term {
-                    xorb,
-                    unpacked_bytes,
-                    start,
-                    end: start + len,
-                });
+                terms.push(Term { xorb, unpacked_bytes, start, end: start + len });
                 ranges.push(range);
             }
-            ShardFile {
-                file_hash,
-                terms,
-                range_hashes: with_ranges.then_some(ranges),
-                sha256,
-            }
-        })
+            ShardFile { file_hash, terms, range_hashes: with_ranges.then_some(ranges), sha256 }
+        },
+    )
 }
 
 /// Sorted by hash, as the reference keeps its shards.
@@ -363,44 +306,27 @@ fn their_file(file: &ShardFile) -> MDBFileInfo {
         segments: file
             .terms
             .iter()
-            .map(|term| {
-                FileDataSequenceEntry::new(
-                    theirs(&term.xorb),
-                    term.unpacked_bytes,
-                    term.start,
-                    term.end,
-                )
-            })
+            .map(|term| FileDataSequenceEntry::new(theirs(&term.xorb), term.unpacked_bytes, term.start, term.end))
             .collect(),
-        verification: ranges
-            .map(|range| FileVerificationEntry::new(theirs(range)))
-            .collect(),
-        metadata_ext: file
-            .sha256
-            .map(|digest| FileMetadataExt::new(MerkleHash::from_be_bytes(digest))),
+        verification: ranges.map(|range| FileVerificationEntry::new(theirs(range))).collect(),
+        metadata_ext: file.sha256.map(|digest| FileMetadataExt::new(MerkleHash::from_be_bytes(digest))),
     }
 }
 
 fn their_listing(xorb: &ShardXorb) -> MDBXorbInfo {
-    let mut metadata =
-        XorbChunkSequenceHeader::new(theirs(&xorb.hash), xorb.chunks.len(), xorb.raw_bytes);
+    let mut metadata = XorbChunkSequenceHeader::new(theirs(&xorb.hash), xorb.chunks.len(), xorb.raw_bytes);
     metadata.num_bytes_on_disk = xorb.stored_bytes;
     let chunks = xorb.chunks.iter().map(|chunk| {
         XorbChunkSequenceEntry::new(theirs(&chunk.hash), chunk.raw_len, chunk.offset)
             .with_global_dedup_flag(chunk.dedup_candidate)
     });
-    MDBXorbInfo {
-        metadata,
-        chunks: chunks.collect(),
-    }
+    MDBXorbInfo { metadata, chunks: chunks.collect() }
 }
 
 fn their_shard(shard: &Shard) -> MDBInMemoryShard {
     let mut memory = MDBInMemoryShard::default();
     for file in &shard.files {
-        memory
-            .add_file_reconstruction_info(their_file(file))
-            .unwrap();
+        memory.add_file_reconstruction_info(their_file(file)).unwrap();
     }
     for xorb in &shard.xorbs {
         memory.add_xorb_block(their_listing(xorb)).unwrap();
@@ -522,37 +448,19 @@ fn the_client_finds_chunks_in_our_answers() {
             options.hmac_key = hmac_key;
             options.lookup_tables = lookup_tables;
             let answer = write_dedup(&[listing], &options).unwrap();
-            let query: Vec<_> = xorb.chunks[3..9]
-                .iter()
-                .map(|chunk| theirs(&chunk.hash))
-                .collect();
+            let query: Vec<_> = xorb.chunks[3..9].iter().map(|chunk| theirs(&chunk.hash)).collect();
             let folder = tempfile::tempdir().unwrap();
             runtime.block_on(async {
                 let context = XetContext::default().unwrap();
-                let manager = ShardFileManager::new_in_cache_directory(&context, folder.path())
-                    .await
-                    .unwrap();
+                let manager = ShardFileManager::new_in_cache_directory(&context, folder.path()).await.unwrap();
                 let how = ChunkIndexSizeEnforcement::StopAtCap;
                 manager.import_shard_from_bytes(&answer, how).await.unwrap();
-                let (count, term) = manager
-                    .chunk_hash_dedup_query(&query)
-                    .await
-                    .unwrap()
-                    .expect("found");
-                assert_eq!(
-                    (count, term.chunk_index_start, term.chunk_index_end),
-                    (6, 3, 9)
-                );
+                let (count, term) = manager.chunk_hash_dedup_query(&query).await.unwrap().expect("found");
+                assert_eq!((count, term.chunk_index_start, term.chunk_index_end), (6, 3, 9));
                 assert_eq!(term.unpacked_segment_bytes, 6000);
                 assert_eq!(ours(&term.xorb_hash), xorb.hash);
                 let other = [MerkleHash::random_from_seed(1)];
-                assert!(
-                    manager
-                        .chunk_hash_dedup_query(&other)
-                        .await
-                        .unwrap()
-                        .is_none()
-                );
+                assert!(manager.chunk_hash_dedup_query(&other).await.unwrap().is_none());
             });
         }
     }

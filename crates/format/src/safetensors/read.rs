@@ -61,18 +61,10 @@ pub struct Header {
 /// [`FormatError::Truncated`] with fewer than eight bytes, [`FormatError::TooLarge`] above `limits.header_bytes`.
 pub fn header_len(prefix: &[u8], limits: &Limits) -> Result<u64, FormatError> {
     let Some((&length, _)) = prefix.split_first_chunk::<8>() else {
-        return Err(FormatError::Truncated {
-            what: WHAT,
-            needed: 8,
-            got: prefix.len() as u64,
-        });
+        return Err(FormatError::Truncated { what: WHAT, needed: 8, got: prefix.len() as u64 });
     };
     let length = u64::from_le_bytes(length);
-    at_most(
-        "safetensors header length in bytes",
-        length,
-        limits.header_bytes,
-    )?;
+    at_most("safetensors header length in bytes", length, limits.header_bytes)?;
     length.checked_add(8).ok_or(FormatError::TooLarge {
         what: "safetensors header length in bytes",
         size: length,
@@ -95,56 +87,33 @@ impl Header {
     /// not fit their data.
     pub fn parse(prefix: &[u8], file_len: u64, limits: &Limits) -> Result<Self, FormatError> {
         let data_offset = header_len(prefix, limits)?;
-        let data_len = file_len
-            .checked_sub(data_offset)
-            .ok_or(FormatError::Truncated {
-                what: "safetensors file",
-                needed: data_offset,
-                got: file_len,
-            })?;
+        let data_len = file_len.checked_sub(data_offset).ok_or(FormatError::Truncated {
+            what: "safetensors file",
+            needed: data_offset,
+            got: file_len,
+        })?;
         let json = usize::try_from(data_offset)
             .ok()
             .and_then(|end| prefix.get(8..end))
-            .ok_or(FormatError::Truncated {
-                what: WHAT,
-                needed: data_offset,
-                got: prefix.len() as u64,
-            })?;
+            .ok_or(FormatError::Truncated { what: WHAT, needed: data_offset, got: prefix.len() as u64 })?;
         if json.first() != Some(&b'{') {
-            return Err(FormatError::Rule {
-                what: WHAT,
-                rule: "it begins with `{`",
-            });
+            return Err(FormatError::Rule { what: WHAT, rule: "it begins with `{`" });
         }
         let Entries { metadata, tensors } = Entries::read(json, limits)?;
-        let mut tensors = tensors
-            .into_iter()
-            .map(|(name, raw)| raw.check(name, data_len, limits))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut tensors =
+            tensors.into_iter().map(|(name, raw)| raw.check(name, data_len, limits)).collect::<Result<Vec<_>, _>>()?;
         tensors.sort_by_key(|tensor| (tensor.begin, tensor.end));
         let mut end = 0;
         for tensor in &tensors {
             if tensor.begin != end {
-                return Err(FormatError::NotTiled {
-                    tensor: tensor.name.clone(),
-                    begin: tensor.begin,
-                    expected: end,
-                });
+                return Err(FormatError::NotTiled { tensor: tensor.name.clone(), begin: tensor.begin, expected: end });
             }
             end = tensor.end;
         }
         if end != data_len {
-            return Err(FormatError::TrailingBytes {
-                what: "the last tensor",
-                len: data_len - end,
-            });
+            return Err(FormatError::TrailingBytes { what: "the last tensor", len: data_len - end });
         }
-        Ok(Self {
-            tensors,
-            metadata,
-            data_offset,
-            data_len,
-        })
+        Ok(Self { tensors, metadata, data_offset, data_len })
     }
 
     /// Numbers of elements, by element type and in all.
@@ -170,31 +139,14 @@ struct RawTensor {
 }
 
 impl RawTensor {
-    fn check(
-        self,
-        name: String,
-        data_len: u64,
-        limits: &Limits,
-    ) -> Result<TensorInfo, FormatError> {
-        let Self {
-            dtype,
-            shape,
-            data_offsets: [begin, end],
-        } = self;
+    fn check(self, name: String, data_len: u64, limits: &Limits) -> Result<TensorInfo, FormatError> {
+        let Self { dtype, shape, data_offsets: [begin, end] } = self;
         at_most("rank of a tensor", shape.len() as u64, limits.rank)?;
         let Some(dtype) = Dtype::parse(&dtype) else {
-            return Err(FormatError::UnknownDtype {
-                tensor: name,
-                dtype,
-            });
+            return Err(FormatError::UnknownDtype { tensor: name, dtype });
         };
         if begin > end || end > data_len {
-            return Err(FormatError::OutOfBounds {
-                tensor: name,
-                begin,
-                end,
-                len: data_len,
-            });
+            return Err(FormatError::OutOfBounds { tensor: name, begin, end, len: data_len });
         }
         let size = shape
             .iter()
@@ -204,20 +156,9 @@ impl RawTensor {
             return Err(FormatError::SizeOverflow { tensor: name });
         };
         if !bits.is_multiple_of(8) || bits / 8 != end - begin {
-            return Err(FormatError::ShapeMismatch {
-                tensor: name,
-                expected: bits,
-                actual: end - begin,
-            });
+            return Err(FormatError::ShapeMismatch { tensor: name, expected: bits, actual: end - begin });
         }
-        Ok(TensorInfo {
-            name,
-            dtype,
-            shape,
-            begin,
-            end,
-            elements,
-        })
+        Ok(TensorInfo { name, dtype, shape, begin, end, elements })
     }
 }
 
@@ -232,11 +173,7 @@ impl Entries {
     fn read(json: &[u8], limits: &Limits) -> Result<Self, FormatError> {
         let mut fault = None;
         let mut reader = serde_json::Deserializer::from_slice(json);
-        let read = Top {
-            limits,
-            fault: &mut fault,
-        }
-        .deserialize(&mut reader);
+        let read = Top { limits, fault: &mut fault }.deserialize(&mut reader);
         let read = read.and_then(|entries| reader.end().map(|()| entries));
         // A fault of our own has passed through the JSON reader and is the better answer.
         read.map_err(|source| fault.unwrap_or(FormatError::Json { what: WHAT, source }))
@@ -275,11 +212,7 @@ impl<'de> Visitor<'de> for Top<'_> {
             if key == METADATA_KEY {
                 entries.metadata = map.next_value_seed(Metadata { limits, fault })?;
             } else {
-                if let Err(found) = at_most(
-                    "number of tensors",
-                    entries.tensors.len() as u64 + 1,
-                    limits.tensors,
-                ) {
+                if let Err(found) = at_most("number of tensors", entries.tensors.len() as u64 + 1, limits.tensors) {
                     return Err(stop(fault, found));
                 }
                 entries.tensors.push((key.clone(), map.next_value()?));
@@ -316,18 +249,8 @@ impl<'de> Visitor<'de> for Metadata<'_> {
         let mut metadata = BTreeMap::new();
         while let Some((key, value)) = map.next_entry::<String, String>()? {
             let entries = metadata.len() as u64 + 1;
-            let checked = at_most(
-                "metadata key length in bytes",
-                key.len() as u64,
-                limits.name_bytes,
-            )
-            .and_then(|()| {
-                at_most(
-                    "number of metadata entries",
-                    entries,
-                    limits.metadata_entries,
-                )
-            });
+            let checked = at_most("metadata key length in bytes", key.len() as u64, limits.name_bytes)
+                .and_then(|()| at_most("number of metadata entries", entries, limits.metadata_entries));
             if let Err(found) = checked {
                 return Err(stop(fault, found));
             }
@@ -341,18 +264,8 @@ impl<'de> Visitor<'de> for Metadata<'_> {
 }
 
 fn new_key(key: &str, seen: &HashSet<String>, limits: &Limits) -> Result<(), FormatError> {
-    at_most(
-        "tensor name length in bytes",
-        key.len() as u64,
-        limits.name_bytes,
-    )?;
-    if seen.contains(key) {
-        Err(FormatError::DuplicateKey {
-            key: key.to_owned(),
-        })
-    } else {
-        Ok(())
-    }
+    at_most("tensor name length in bytes", key.len() as u64, limits.name_bytes)?;
+    if seen.contains(key) { Err(FormatError::DuplicateKey { key: key.to_owned() }) } else { Ok(()) }
 }
 
 /// Remembers `found` and gives an error that ends the reading.
@@ -362,9 +275,5 @@ fn stop<E: de::Error>(fault: &mut Option<FormatError>, found: FormatError) -> E 
 }
 
 fn at_most(what: &'static str, size: u64, limit: u64) -> Result<(), FormatError> {
-    if size > limit {
-        Err(FormatError::TooLarge { what, size, limit })
-    } else {
-        Ok(())
-    }
+    if size > limit { Err(FormatError::TooLarge { what, size, limit }) } else { Ok(()) }
 }

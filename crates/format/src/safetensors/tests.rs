@@ -26,11 +26,7 @@ fn a_header_is_read_whole() {
         "s":{"dtype":"I64","shape":[],"data_offsets":[20,28]},
         "f4":{"dtype":"F4","shape":[3,2],"data_offsets":[28,31]}}   "#;
     let header = parse(json, 31).unwrap();
-    let names: Vec<_> = header
-        .tensors
-        .iter()
-        .map(|tensor| tensor.name.as_str())
-        .collect();
+    let names: Vec<_> = header.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     assert_eq!(names, ["a", "none", "b", "s", "f4"]);
     assert_eq!(header.metadata["format"], "pt");
     assert_eq!(header.data_offset, 8 + json.len() as u64);
@@ -43,25 +39,16 @@ fn a_header_is_read_whole() {
 #[test]
 fn an_empty_header_has_no_data() {
     assert_eq!(parse("{}", 0).unwrap().tensors, []);
-    assert!(matches!(
-        parse("{}", 1),
-        Err(FormatError::TrailingBytes { len: 1, .. })
-    ));
+    assert!(matches!(parse("{}", 1), Err(FormatError::TrailingBytes { len: 1, .. })));
 }
 
 #[test]
 fn the_needed_prefix_is_known_from_eight_bytes() {
     let limits = Limits::default();
-    assert_eq!(
-        header_len(&[5, 0, 0, 0, 0, 0, 0, 0, b'{'], &limits).unwrap(),
-        13
-    );
+    assert_eq!(header_len(&[5, 0, 0, 0, 0, 0, 0, 0, b'{'], &limits).unwrap(), 13);
     assert!(header_len(&[5, 0, 0], &limits).is_err());
     for length in [limits.header_bytes + 1, u64::MAX] {
-        assert!(matches!(
-            header_len(&length.to_le_bytes(), &limits),
-            Err(FormatError::TooLarge { .. })
-        ));
+        assert!(matches!(header_len(&length.to_le_bytes(), &limits), Err(FormatError::TooLarge { .. })));
     }
     assert!(Header::parse(&100u64.to_le_bytes(), 50, &limits).is_err());
     assert!(Header::parse(&100u64.to_le_bytes(), 500, &limits).is_err());
@@ -76,10 +63,7 @@ fn repeated_keys_are_refused_wherever_they_stand() {
         r#"{"__metadata__":{},"__metadata__":{}}"#.to_owned(),
         r#"{"__metadata__":{"k":"1","k":"2"}}"#.to_owned(),
     ] {
-        assert!(
-            matches!(parse(&json, 0), Err(FormatError::DuplicateKey { .. })),
-            "{json}"
-        );
+        assert!(matches!(parse(&json, 0), Err(FormatError::DuplicateKey { .. })), "{json}");
     }
     let inner = r#"{"a":{"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#;
     assert!(matches!(parse(inner, 0), Err(FormatError::Json { .. })));
@@ -116,88 +100,40 @@ fn other_shapes_of_json_are_refused() {
 fn tensors_must_tile_the_data() {
     let two = |a: [u64; 2], b: [u64; 2]| {
         let tensor = |[begin, end]: [u64; 2]| {
-            format!(
-                r#"{{"dtype":"U8","shape":[{}],"data_offsets":[{begin},{end}]}}"#,
-                end.saturating_sub(begin)
-            )
+            format!(r#"{{"dtype":"U8","shape":[{}],"data_offsets":[{begin},{end}]}}"#, end.saturating_sub(begin))
         };
         parse(&format!(r#"{{"a":{},"b":{}}}"#, tensor(a), tensor(b)), 10)
     };
     assert!(two([0, 4], [4, 10]).is_ok());
     assert!(two([4, 10], [0, 4]).is_ok());
-    assert!(matches!(
-        two([0, 4], [5, 10]),
-        Err(FormatError::NotTiled { expected: 4, .. })
-    ));
-    assert!(matches!(
-        two([0, 4], [3, 10]),
-        Err(FormatError::NotTiled { .. })
-    ));
-    assert!(matches!(
-        two([0, 10], [0, 10]),
-        Err(FormatError::NotTiled { .. })
-    ));
-    assert!(matches!(
-        two([1, 4], [4, 10]),
-        Err(FormatError::NotTiled { expected: 0, .. })
-    ));
-    assert!(matches!(
-        two([0, 4], [4, 9]),
-        Err(FormatError::TrailingBytes { len: 1, .. })
-    ));
-    assert!(matches!(
-        two([0, 4], [4, 11]),
-        Err(FormatError::OutOfBounds { .. })
-    ));
-    assert!(matches!(
-        two([0, 4], [10, 4]),
-        Err(FormatError::OutOfBounds { .. })
-    ));
-    assert!(matches!(
-        two([0, 0], [5, 5]),
-        Err(FormatError::NotTiled { .. })
-    ));
+    assert!(matches!(two([0, 4], [5, 10]), Err(FormatError::NotTiled { expected: 4, .. })));
+    assert!(matches!(two([0, 4], [3, 10]), Err(FormatError::NotTiled { .. })));
+    assert!(matches!(two([0, 10], [0, 10]), Err(FormatError::NotTiled { .. })));
+    assert!(matches!(two([1, 4], [4, 10]), Err(FormatError::NotTiled { expected: 0, .. })));
+    assert!(matches!(two([0, 4], [4, 9]), Err(FormatError::TrailingBytes { len: 1, .. })));
+    assert!(matches!(two([0, 4], [4, 11]), Err(FormatError::OutOfBounds { .. })));
+    assert!(matches!(two([0, 4], [10, 4]), Err(FormatError::OutOfBounds { .. })));
+    assert!(matches!(two([0, 0], [5, 5]), Err(FormatError::NotTiled { .. })));
 }
 
 #[test]
 fn sizes_must_agree_and_not_overflow() {
     let one = |dtype: &str, shape: &str| {
-        parse(
-            &format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,8]}}}}"#),
-            8,
-        )
+        parse(&format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,8]}}}}"#), 8)
     };
     assert!(one("F32", "[2]").is_ok());
-    assert!(matches!(
-        one("F32", "[3]"),
-        Err(FormatError::ShapeMismatch { .. })
-    ));
-    assert!(matches!(
-        one("F4", "[17]"),
-        Err(FormatError::ShapeMismatch { .. })
-    ));
-    assert!(matches!(
-        one("F32", "[18446744073709551615]"),
-        Err(FormatError::SizeOverflow { .. })
-    ));
-    assert!(matches!(
-        one("U8", "[4294967296,4294967296]"),
-        Err(FormatError::SizeOverflow { .. })
-    ));
-    assert!(matches!(
-        one("U8", "[18446744073709551616]"),
-        Err(FormatError::Json { .. })
-    ));
+    assert!(matches!(one("F32", "[3]"), Err(FormatError::ShapeMismatch { .. })));
+    assert!(matches!(one("F4", "[17]"), Err(FormatError::ShapeMismatch { .. })));
+    assert!(matches!(one("F32", "[18446744073709551615]"), Err(FormatError::SizeOverflow { .. })));
+    assert!(matches!(one("U8", "[4294967296,4294967296]"), Err(FormatError::SizeOverflow { .. })));
+    assert!(matches!(one("U8", "[18446744073709551616]"), Err(FormatError::Json { .. })));
     assert_eq!(one("Q4", "[2]").unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
 #[test]
 fn limits_hold() {
     let tensor = r#"{"dtype":"U8","shape":[0,0,0],"data_offsets":[0,0]}"#;
-    let (bytes, len) = file(
-        &format!(r#"{{"__metadata__":{{"k":"v","l":"v"}},"aa":{tensor},"bb":{tensor}}}"#),
-        0,
-    );
+    let (bytes, len) = file(&format!(r#"{{"__metadata__":{{"k":"v","l":"v"}},"aa":{tensor},"bb":{tensor}}}"#), 0);
     assert!(Header::parse(&bytes, len, &Limits::default()).is_ok());
     for tighten in [
         (|limits: &mut Limits| limits.tensors = 1) as fn(&mut Limits),
@@ -208,13 +144,7 @@ fn limits_hold() {
     ] {
         let mut limits = Limits::default();
         tighten(&mut limits);
-        assert!(
-            matches!(
-                Header::parse(&bytes, len, &limits),
-                Err(FormatError::TooLarge { .. })
-            ),
-            "{limits:?}"
-        );
+        assert!(matches!(Header::parse(&bytes, len, &limits), Err(FormatError::TooLarge { .. })), "{limits:?}");
     }
 }
 

@@ -3,33 +3,18 @@
 use crate::error::FormatError;
 
 /// Takes the first `N` bytes off `input`.
-pub(crate) fn take<const N: usize>(
-    input: &mut &[u8],
-    what: &'static str,
-) -> Result<[u8; N], FormatError> {
+pub(crate) fn take<const N: usize>(input: &mut &[u8], what: &'static str) -> Result<[u8; N], FormatError> {
     let Some((head, tail)) = input.split_first_chunk::<N>() else {
-        return Err(FormatError::Truncated {
-            what,
-            needed: N as u64,
-            got: input.len() as u64,
-        });
+        return Err(FormatError::Truncated { what, needed: N as u64, got: input.len() as u64 });
     };
     *input = tail;
     Ok(*head)
 }
 
 /// Takes the first `len` bytes off `input`.
-pub(crate) fn take_slice<'a>(
-    input: &mut &'a [u8],
-    len: usize,
-    what: &'static str,
-) -> Result<&'a [u8], FormatError> {
+pub(crate) fn take_slice<'a>(input: &mut &'a [u8], len: usize, what: &'static str) -> Result<&'a [u8], FormatError> {
     let Some((head, tail)) = input.split_at_checked(len) else {
-        return Err(FormatError::Truncated {
-            what,
-            needed: len as u64,
-            got: input.len() as u64,
-        });
+        return Err(FormatError::Truncated { what, needed: len as u64, got: input.len() as u64 });
     };
     *input = tail;
     Ok(head)

@@ -51,10 +51,7 @@ impl Chunker {
     /// A chunker at the start of a file.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            hasher: gearhash::Hasher::default(),
-            len: 0,
-        }
+        Self { hasher: gearhash::Hasher::default(), len: 0 }
     }
 
     /// Takes the bytes that follow those of earlier calls, up to the end of the current chunk.
@@ -65,10 +62,7 @@ impl Chunker {
         let room = MAX_CHUNK - self.len;
         let window = data.get(..room).unwrap_or(data);
         let mut taken = SKIP.saturating_sub(self.len).min(window.len());
-        while let Some(step) = self
-            .hasher
-            .next_match(window.get(taken..).unwrap_or_default(), MASK)
-        {
+        while let Some(step) = self.hasher.next_match(window.get(taken..).unwrap_or_default(), MASK) {
             taken += step;
             if self.len + taken >= MIN_CHUNK {
                 return Some(self.cut(taken));

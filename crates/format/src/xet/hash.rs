@@ -15,16 +15,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::error::FormatError;
 
 const DATA_KEY: [u8; 32] = [
-    102, 151, 245, 119, 91, 149, 80, 222, 49, 53, 203, 172, 165, 151, 24, 28, 157, 228, 33, 16,
-    155, 235, 43, 88, 180, 208, 176, 75, 147, 173, 242, 41,
+    102, 151, 245, 119, 91, 149, 80, 222, 49, 53, 203, 172, 165, 151, 24, 28, 157, 228, 33, 16, 155, 235, 43, 88, 180,
+    208, 176, 75, 147, 173, 242, 41,
 ];
 const NODE_KEY: [u8; 32] = [
-    1, 126, 197, 199, 165, 71, 41, 150, 253, 148, 102, 102, 180, 138, 2, 230, 93, 221, 83, 111, 55,
-    199, 109, 210, 248, 99, 82, 230, 74, 83, 113, 63,
+    1, 126, 197, 199, 165, 71, 41, 150, 253, 148, 102, 102, 180, 138, 2, 230, 93, 221, 83, 111, 55, 199, 109, 210, 248,
+    99, 82, 230, 74, 83, 113, 63,
 ];
 const RANGE_KEY: [u8; 32] = [
-    127, 24, 87, 214, 206, 86, 237, 102, 18, 127, 249, 19, 231, 165, 195, 243, 164, 205, 38, 213,
-    181, 219, 73, 230, 65, 36, 152, 127, 40, 251, 148, 195,
+    127, 24, 87, 214, 206, 86, 237, 102, 18, 127, 249, 19, 231, 165, 195, 243, 164, 205, 38, 213, 181, 219, 73, 230,
+    65, 36, 152, 127, 40, 251, 148, 195,
 ];
 
 /// Key under which the root of a file becomes its file hash.
@@ -112,16 +112,8 @@ impl XetHash {
     fn text(&self) -> [u8; TEXT_LEN] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; TEXT_LEN];
-        for (pair, byte) in text
-            .as_chunks_mut::<2>()
-            .0
-            .iter_mut()
-            .zip(swap_words(self.0))
-        {
-            *pair = [
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 15)],
-            ];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(swap_words(self.0)) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
         }
         text
     }
@@ -156,10 +148,7 @@ impl FromStr for XetHash {
         let digits: &[u8; TEXT_LEN] = text.as_bytes().try_into().map_err(|_| fault())?;
         let mut bytes = [0; 32];
         for (byte, &[high, low]) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
-            *byte = digit(high)
-                .zip(digit(low))
-                .map(|(high, low)| high << 4 | low)
-                .ok_or_else(fault)?;
+            *byte = digit(high).zip(digit(low)).map(|(high, low)| high << 4 | low).ok_or_else(fault)?;
         }
         Ok(Self(swap_words(bytes)))
     }
@@ -309,11 +298,7 @@ impl HashTree {
     /// File hash over all chunks pushed so far.
     #[must_use]
     pub fn file_hash(self) -> XetHash {
-        if self.levels.is_empty() {
-            XetHash::ZERO
-        } else {
-            self.root().keyed(&FILE_KEY)
-        }
+        if self.levels.is_empty() { XetHash::ZERO } else { self.root().keyed(&FILE_KEY) }
     }
 }
 

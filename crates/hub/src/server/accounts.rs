@@ -32,8 +32,7 @@ async fn whoami(visitor: Visitor) -> Result<Response, ErrorReply> {
             entity: ScopedEntity { internal_id: key.to_string(), kind: "model".to_owned(), name: key.to_string() },
             permissions: vec![permission.to_owned()],
         });
-        fine_grained =
-            Some(FineGrained { scoped: scoped.collect(), global: Vec::new(), can_read_gated_repos: true });
+        fine_grained = Some(FineGrained { scoped: scoped.collect(), global: Vec::new(), can_read_gated_repos: true });
     }
     let role = match (&fine_grained, token.scope) {
         (Some(_), _) => "fineGrained",
@@ -83,10 +82,7 @@ async fn user(
 }
 
 /// `GET /api/organizations/{name}/overview`
-async fn org(
-    visitor: Visitor,
-    axum::extract::Path(name): axum::extract::Path<String>,
-) -> Result<Response, ErrorReply> {
+async fn org(visitor: Visitor, axum::extract::Path(name): axum::extract::Path<String>) -> Result<Response, ErrorReply> {
     overview(&visitor, AccountKind::Org, &name).await
 }
 

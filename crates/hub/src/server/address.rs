@@ -82,10 +82,7 @@ impl RepoAddress {
     /// The same path and query under another id: for the redirect after a rename.
     #[must_use]
     pub fn path_under(&self, id: &str) -> String {
-        let whole = self
-            .original
-            .path_and_query()
-            .map_or("/", |path| path.as_str());
+        let whole = self.original.path_and_query().map_or("/", |path| path.as_str());
         let before = whole.get(..self.id_span.start).unwrap_or("/");
         let after = whole.get(self.id_span.end..).unwrap_or("");
         format!("{before}{id}{after}")

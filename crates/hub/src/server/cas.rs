@@ -30,8 +30,9 @@ use crate::wire::error::ErrorReply;
 use crate::wire::lfs::Action;
 use crate::wire::query::Query;
 use crate::wire::xet::{
-    ByteRange, ChunkRange, CommitStage, FetchInfo, FetchRange, Grant, GrantRequest, MultiFetch, ReconstructionV1, ReconstructionV2,
-    ShardEvent, ShardStored, Term, TokenAnswer, X_XET_ACCESS_TOKEN, X_XET_CAS_URL, X_XET_TOKEN_EXPIRATION, XorbStored,
+    ByteRange, ChunkRange, CommitStage, FetchInfo, FetchRange, Grant, GrantRequest, MultiFetch, ReconstructionV1,
+    ReconstructionV2, ShardEvent, ShardStored, Term, TokenAnswer, X_XET_ACCESS_TOKEN, X_XET_CAS_URL,
+    X_XET_TOKEN_EXPIRATION, XorbStored,
 };
 
 /// Largest shard, in bytes.
@@ -328,8 +329,7 @@ async fn put_shard_v2(holder: Holder, body: Bytes) -> Result<Response, ErrorRepl
         let event = receiver.recv().await?;
         Some((Ok::<_, Infallible>(event.to_ndjson()), receiver))
     });
-    let headers =
-        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))]);
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))]);
     answer(StatusCode::OK, headers, Body::from_stream(lines))
 }
 
@@ -338,8 +338,7 @@ async fn dedup(holder: Holder, Path((_prefix, chunk)): Path<(String, String)>) -
     let chunk = hash(&chunk)?;
     let found = holder.app.hub().dedup_answer(&holder.caller, &chunk).await.map_err(refuse)?;
     let shard = found.ok_or_else(|| ErrorReply::not_found("no such chunk"))?;
-    let headers =
-        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))]);
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))]);
     answer(StatusCode::OK, headers, Body::from(shard))
 }
 

@@ -60,9 +60,11 @@ async fn commit(visitor: Visitor, Path(revision): Path<String>, body: Body) -> R
     refuse_pull_request(&visitor)?;
     let repo = visitor.repo().await?;
     repo.require_write(&visitor.caller, "commit").map_err(|error| visitor.refuse(error))?;
-    let mut limits = CommitLimits::default();
-    limits.max_file_bytes = visitor.app.hub().options().max_regular_bytes;
-    limits.max_total_bytes = visitor.app.options().max_commit_bytes;
+    let limits = CommitLimits {
+        max_file_bytes: visitor.app.hub().options().max_regular_bytes,
+        max_total_bytes: visitor.app.options().max_commit_bytes,
+        ..CommitLimits::default()
+    };
     let begin = |header: CommitHeader| {
         let target = Target::branch(&revision, header.parent_commit)?;
         let message = CommitMessage { title: header.summary, body: header.description };

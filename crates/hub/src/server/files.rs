@@ -115,14 +115,19 @@ fn file_headers(visitor: &Visitor, repo: &Repo, at: &Revision, file: &FileRecord
         if file.size_bytes > 0 {
             headers.insert(X_XET_HASH, text(&file.file_hash.to_string())?);
             let (refresh, plan) = xet_urls(visitor, repo, at, file);
-            headers.append(header::LINK, text(&format!("<{refresh}>; rel=\"xet-auth\", <{plan}>; rel=\"xet-reconstruction-info\""))?);
+            headers.append(
+                header::LINK,
+                text(&format!("<{refresh}>; rel=\"xet-auth\", <{plan}>; rel=\"xet-reconstruction-info\""))?,
+            );
         }
     }
     if visitor.query.text("noContentDisposition").is_none() {
         let kind = if visitor.query.flag("download")?.unwrap_or(false) { "attachment" } else { "inline" };
         let name = file.path.rsplit('/').next().unwrap_or("file");
-        let plain: String =
-            name.chars().map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' }).collect();
+        let plain: String = name
+            .chars()
+            .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' })
+            .collect();
         let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
         headers.insert(
             header::CONTENT_DISPOSITION,

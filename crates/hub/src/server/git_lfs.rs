@@ -126,8 +126,7 @@ fn basic_action(visitor: &Visitor, grant: &UploadGrant, object: &LfsObject) -> A
     let (oid, size) = (object.sha256.to_string(), object.size_bytes.to_string());
     let lifetime_s = visitor.app.options().signed_url_lifetime.as_secs();
     let facts = [grant.repo.as_str(), grant.account.as_str(), oid.as_str(), size.as_str()];
-    let signed =
-        SignedQuery::new(visitor.app.signer(), Purpose::LfsUpload, visitor.app.now_s() + lifetime_s, &facts);
+    let signed = SignedQuery::new(visitor.app.signer(), Purpose::LfsUpload, visitor.app.now_s() + lifetime_s, &facts);
     let href = format!("{}/api/lfs/{}/{}/{oid}/{size}?{signed}", visitor.base, grant.repo, grant.account);
     Action { href, expires_in: Some(lifetime_s), ..Action::default() }
 }

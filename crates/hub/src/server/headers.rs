@@ -15,8 +15,8 @@ use futures::future::{BoxFuture, ready};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use tower::{Layer, Service};
@@ -69,10 +69,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let is_preflight = request.method() == Method::OPTIONS
-            && request
-                .headers()
-                .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let is_preflight =
+            request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if is_preflight {
             return Box::pin(ready(Ok(preflight(request.headers()))));
         }
@@ -91,11 +89,7 @@ fn preflight(asked: &HeaderMap) -> Response {
     *reply.status_mut() = StatusCode::NO_CONTENT;
     let headers = reply.headers_mut();
     set(headers, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-    set(
-        headers,
-        ACCESS_CONTROL_ALLOW_METHODS,
-        "GET,HEAD,POST,PUT,DELETE,PATCH",
-    );
+    set(headers, ACCESS_CONTROL_ALLOW_METHODS, "GET,HEAD,POST,PUT,DELETE,PATCH");
     set(headers, ACCESS_CONTROL_MAX_AGE, "86400");
     // `*` would not cover `Authorization`, so the list is given back.
     if let Some(names) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
@@ -105,24 +99,16 @@ fn preflight(asked: &HeaderMap) -> Response {
 }
 
 fn add(headers: &mut HeaderMap) {
-    let is_page = headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let is_page = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
     set(headers, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     set(headers, ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     set(headers, X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(
-        headers,
-        CONTENT_SECURITY_POLICY,
-        if is_page { PAGE_POLICY } else { CONTENT_POLICY },
-    );
+    set(headers, CONTENT_SECURITY_POLICY, if is_page { PAGE_POLICY } else { CONTENT_POLICY });
     if is_page {
         set(headers, REFERRER_POLICY, "same-origin");
     }
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
-    headers
-        .entry(name)
-        .or_insert(HeaderValue::from_static(value));
+    headers.entry(name).or_insert(HeaderValue::from_static(value));
 }

@@ -23,10 +23,7 @@ pub fn routes(metrics: Arc<Metrics>, ready: Ready) -> Router {
     Router::new()
         .route("/healthz", get(|| async { plain("ok\n") }))
         .route("/readyz", get(move || readiness(Arc::clone(&ready))))
-        .route(
-            "/metrics",
-            get(move || async move { plain(metrics.render()) }),
-        )
+        .route("/metrics", get(move || async move { plain(metrics.render()) }))
 }
 
 async fn readiness(ready: Ready) -> Response {
@@ -37,9 +34,6 @@ async fn readiness(ready: Ready) -> Response {
 }
 
 fn plain(text: impl Into<String>) -> Response {
-    let headers = [
-        (CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"),
-        (CACHE_CONTROL, "no-store"),
-    ];
+    let headers = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"), (CACHE_CONTROL, "no-store")];
     (headers, text.into()).into_response()
 }

@@ -84,10 +84,8 @@ fn shown(revision: &Revision, formatted: bool) -> CommitInfo {
         authors: vec![Author { user: commit.author.name.clone(), avatar: None }],
         date: format_millis(commit.author.time_s * 1_000),
         parents: commit.parents.iter().map(ToString::to_string).collect(),
-        formatted: formatted.then(|| Formatted {
-            title: escape(commit.title()),
-            message: format!("<p>{}</p>", escape(commit.body())),
-        }),
+        formatted: formatted
+            .then(|| Formatted { title: escape(commit.title()), message: format!("<p>{}</p>", escape(commit.body())) }),
     }
 }
 
@@ -99,11 +97,7 @@ fn escape(text: &str) -> String {
 async fn create_branch(visitor: Visitor, Path(name): Path<String>, body: Bytes) -> Result<Response, ErrorReply> {
     let asked: CreateBranch = read_json(&body)?;
     let repo = visitor.repo().await?;
-    let new = NewBranch {
-        starting_point: asked.starting_point,
-        empty: asked.empty_branch,
-        overwrite: asked.overwrite,
-    };
+    let new = NewBranch { starting_point: asked.starting_point, empty: asked.empty_branch, overwrite: asked.overwrite };
     let hub = visitor.app.hub();
     hub.create_branch(&visitor.caller, &repo, &name, new).await.map_err(|error| visitor.refuse(error))?;
     Ok(Json(json!({})).into_response())

@@ -136,21 +136,15 @@ impl Listener {
         drop(self.socket);
         stop.send_replace(true);
         let drained = async { while connections.join_next().await.is_some() {} };
-        let in_time = tokio::time::timeout(options.drain_timeout, drained)
-            .await
-            .is_ok();
+        let in_time = tokio::time::timeout(options.drain_timeout, drained).await.is_ok();
         let cut_off = if in_time { 0 } else { connections.len() };
         connections.shutdown().await;
         Drained { cut_off }
     }
 }
 
-async fn connection<S>(
-    stream: TcpStream,
-    service: S,
-    options: &ListenOptions,
-    mut stopped: watch::Receiver<bool>,
-) where
+async fn connection<S>(stream: TcpStream, service: S, options: &ListenOptions, mut stopped: watch::Receiver<bool>)
+where
     S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {

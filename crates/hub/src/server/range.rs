@@ -59,11 +59,12 @@ pub fn asked(headers: &HeaderMap, size_bytes: u64, etag: &str) -> Asked {
     let Some(range) = headers.get(RANGE).and_then(text) else {
         return Asked::Whole;
     };
+    // An empty file has no byte to ask for; clients that probe with `bytes=0-0` want to learn just that.
+    if size_bytes == 0 {
+        return Asked::Whole;
+    }
     // A weak validator never matches here: `If-Range` compares strongly.
-    if headers
-        .get(IF_RANGE)
-        .is_some_and(|value| text(value) != Some(etag))
-    {
+    if headers.get(IF_RANGE).is_some_and(|value| text(value) != Some(etag)) {
         return Asked::Whole;
     }
     parse(range, size_bytes)
@@ -73,11 +74,7 @@ pub fn asked(headers: &HeaderMap, size_bytes: u64, etag: &str) -> Asked {
 ///
 /// # Errors
 /// 416 with the size, when no byte asked for exists.
-pub fn one_span(
-    headers: &HeaderMap,
-    size_bytes: u64,
-    etag: &str,
-) -> Result<Option<Span>, ErrorReply> {
+pub fn one_span(headers: &HeaderMap, size_bytes: u64, etag: &str) -> Result<Option<Span>, ErrorReply> {
     match asked(headers, size_bytes, etag) {
         Asked::Whole => Ok(None),
         Asked::Parts(spans) => Ok(match spans.as_slice() {
@@ -113,12 +110,7 @@ fn parse(range: &str, size_bytes: u64) -> Asked {
     }
     let mut spans: Vec<Span> = Vec::new();
     let mut any = false;
-    for (number, part) in list
-        .split(',')
-        .map(str::trim)
-        .filter(|p| !p.is_empty())
-        .enumerate()
-    {
+    for (number, part) in list.split(',').map(str::trim).filter(|p| !p.is_empty()).enumerate() {
         any = true;
         let Some(span) = part_of(part, size_bytes) else {
             return Asked::Whole;
@@ -144,27 +136,17 @@ fn part_of(part: &str, size_bytes: u64) -> Option<Option<Span>> {
     let end_of_file = size_bytes.checked_sub(1);
     if first.is_empty() {
         let count = number(last)?;
-        let span = end_of_file.filter(|_| count > 0).map(|end| Span {
-            start: size_bytes.saturating_sub(count),
-            end,
-        });
+        let span = end_of_file.filter(|_| count > 0).map(|end| Span { start: size_bytes.saturating_sub(count), end });
         return Some(span);
     }
     let start = number(first)?;
-    let end = if last.is_empty() {
-        u64::MAX
-    } else {
-        number(last)?
-    };
+    let end = if last.is_empty() { u64::MAX } else { number(last)? };
     if end < start {
         return None;
     }
     let span = end_of_file
         .filter(|&end_of_file| start <= end_of_file)
-        .map(|end_of_file| Span {
-            start,
-            end: end.min(end_of_file),
-        });
+        .map(|end_of_file| Span { start, end: end.min(end_of_file) });
     Some(span)
 }
 
@@ -179,9 +161,7 @@ fn number(digits: &str) -> Option<u64> {
 fn overlap(spans: &[Span]) -> bool {
     let mut sorted = spans.to_vec();
     sorted.sort_unstable_by_key(|span| span.start);
-    sorted
-        .windows(2)
-        .any(|pair| matches!(pair, [a, b] if b.start <= a.end))
+    sorted.windows(2).any(|pair| matches!(pair, [a, b] if b.start <= a.end))
 }
 
 #[cfg(test)]
@@ -193,10 +173,7 @@ mod tests {
     const ETAG: &str = "\"abc\"";
 
     fn headers(pairs: &[(http::HeaderName, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
-            .collect()
+        pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
     }
 
     fn range(value: &str, size_bytes: u64) -> Asked {
@@ -204,12 +181,7 @@ mod tests {
     }
 
     fn parts(spans: &[(u64, u64)]) -> Asked {
-        Asked::Parts(
-            spans
-                .iter()
-                .map(|&(start, end)| Span { start, end })
-                .collect(),
-        )
+        Asked::Parts(spans.iter().map(|&(start, end)| Span { start, end }).collect())
     }
 
     #[test]
@@ -233,22 +205,19 @@ mod tests {
 
     #[test]
     fn bytes_that_do_not_exist_are_unsatisfiable() {
-        for value in [
-            "bytes=10-",
-            "bytes=10-20",
-            "bytes=-0",
-            "bytes=99999999999999999999-",
-        ] {
+        for value in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999-"] {
             assert_eq!(range(value, 10), Asked::Unsatisfiable, "{value}");
         }
-        for value in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
-            assert_eq!(range(value, 0), Asked::Unsatisfiable, "{value} of nothing");
-        }
-        let reply = one_span(&headers(&[(RANGE, "bytes=10-")]), 10, ETAG)
-            .unwrap_err()
-            .into_http();
+        let reply = one_span(&headers(&[(RANGE, "bytes=10-")]), 10, ETAG).unwrap_err().into_http();
         assert_eq!(reply.status(), 416);
         assert_eq!(reply.headers()["content-range"], "bytes */10");
+    }
+
+    #[test]
+    fn an_empty_file_is_sent_whole_whatever_is_asked() {
+        for value in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
+            assert_eq!(range(value, 0), Asked::Whole, "{value} of nothing");
+        }
     }
 
     #[test]
@@ -275,12 +244,7 @@ mod tests {
 
     #[test]
     fn if_range_lets_only_the_same_strong_etag_through() {
-        for (value, ranged) in [
-            (ETAG, true),
-            ("\"other\"", false),
-            ("W/\"abc\"", false),
-            ("Mon, 23 Nov 2026", false),
-        ] {
+        for (value, ranged) in [(ETAG, true), ("\"other\"", false), ("W/\"abc\"", false), ("Mon, 23 Nov 2026", false)] {
             let headers = headers(&[(RANGE, "bytes=0-1"), (IF_RANGE, value)]);
             assert_eq!(asked(&headers, 10, ETAG) != Asked::Whole, ranged, "{value}");
         }
@@ -288,19 +252,10 @@ mod tests {
 
     #[test]
     fn if_none_match_compares_weakly_in_a_list() {
-        for (value, same) in [
-            (ETAG, true),
-            ("W/\"abc\"", true),
-            ("\"x\", \"abc\"", true),
-            ("*", true),
-            ("\"x\"", false),
-            ("abc", false),
-        ] {
-            assert_eq!(
-                not_modified(&headers(&[(IF_NONE_MATCH, value)]), ETAG),
-                same,
-                "{value}"
-            );
+        for (value, same) in
+            [(ETAG, true), ("W/\"abc\"", true), ("\"x\", \"abc\"", true), ("*", true), ("\"x\"", false), ("abc", false)]
+        {
+            assert_eq!(not_modified(&headers(&[(IF_NONE_MATCH, value)]), ETAG), same, "{value}");
         }
         assert!(!not_modified(&HeaderMap::new(), ETAG));
     }
@@ -311,10 +266,7 @@ mod tests {
         assert_eq!(one_span(&several, 10, ETAG).unwrap(), None);
         let one = headers(&[(RANGE, "bytes=-4")]);
         let span = one_span(&one, 10, ETAG).unwrap().unwrap();
-        assert_eq!(
-            (span.len_bytes(), span.content_range(10)),
-            (4, "bytes 6-9/10".to_owned())
-        );
+        assert_eq!((span.len_bytes(), span.content_range(10)), (4, "bytes 6-9/10".to_owned()));
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use axum::routing::{delete, get, post, put};
 use base64::Engine;
 use http::header;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::json;
+use serde_json::{Value, json};
 use weighthouse::access::Repo;
 use weighthouse::browse::PathRecord;
 use weighthouse::facts::Facts;
@@ -25,7 +25,9 @@ use crate::wire::error::ErrorReply;
 use crate::wire::hf::manage::{
     CreateRepo, DeleteRepo, MoveRepo, OwnedRepo, RepoCreated, RepoSettings, asks_private, split_name,
 };
-use crate::wire::hf::repo::{EXPAND_NAMES, Gated, RepoInfo, Sibling, SiblingLfs, unknown_expand};
+use crate::wire::hf::repo::{
+    EXPAND_NAMES, Gated, RepoInfo, SafetensorsInfo, Sibling, SiblingLfs, TransformersInfo, unknown_expand,
+};
 use crate::wire::time::format_millis;
 
 /// Repositories on one page of a listing, unless the client asks for fewer.
@@ -75,6 +77,8 @@ async fn describe(visitor: Visitor, revision: &str) -> Result<Response, ErrorRep
         let names: Vec<&str> = expand.iter().map(String::as_str).collect();
         return Ok(Json(info.keep_only(&names)).into_response());
     }
+    // hf-hub (Rust) expects another type here, so it is sent only when asked for.
+    info.base_models = None;
     Ok(Json(info).into_response())
 }
 
@@ -121,9 +125,35 @@ fn of_record(record: &RepoRecord) -> RepoInfo {
     }
 }
 
+/// What the card, the configuration and the weights say.
 fn facts_info(facts: Facts) -> RepoInfo {
-    let _ = facts;
-    RepoInfo::default()
+    let model_index = facts.model_index().cloned();
+    let base_models = (!facts.base_models.is_empty()).then(|| {
+        let models: Vec<_> = facts.base_models.iter().map(|id| json!({ "id": id })).collect();
+        json!({ "relation": facts.base_model_relation, "models": models })
+    });
+    RepoInfo {
+        tags: Some(facts.tags),
+        pipeline_tag: facts.pipeline_tag.clone(),
+        library_name: facts.library_name,
+        mask_token: facts.mask_token,
+        card_data: facts.card_data.map(Value::Object),
+        model_index,
+        config: facts.config.map(Value::Object),
+        transformers_info: facts.transformers.map(|how| TransformersInfo {
+            auto_model: how.auto_model,
+            custom_class: how.custom_class,
+            pipeline_tag: facts.pipeline_tag,
+            processor: how.processor,
+        }),
+        safetensors: facts.safetensors.map(|parameters| SafetensorsInfo {
+            parameters: parameters.by_dtype.into_iter().map(|(dtype, count)| (dtype, count.into())).collect(),
+            total: parameters.total,
+            sharded: parameters.sharded.then_some(true),
+        }),
+        base_models,
+        ..RepoInfo::default()
+    }
 }
 
 fn expand(visitor: &Visitor) -> Result<Vec<String>, ErrorReply> {
@@ -180,10 +210,8 @@ async fn list(visitor: Visitor, kind: RepoKind) -> Result<Response, ErrorReply> 
     for record in records {
         let mut info = of_record(&record);
         if full || expand.iter().any(|name| matches!(name.as_str(), "siblings" | "sha")) {
-            let (_, at) = hub
-                .repo_at(&visitor.caller, kind, &record.id, MAIN)
-                .await
-                .map_err(|error| visitor.refuse(error))?;
+            let (_, at) =
+                hub.repo_at(&visitor.caller, kind, &record.id, MAIN).await.map_err(|error| visitor.refuse(error))?;
             info.sha = Some(at.oid.to_string());
             if full || expand.iter().any(|name| name == "siblings") {
                 info.siblings = Some(siblings(&visitor, &at, false).await?);
@@ -197,6 +225,7 @@ async fn list(visitor: Visitor, kind: RepoKind) -> Result<Response, ErrorReply> 
             info.config = None;
         }
         if expand.is_empty() {
+            info.base_models = None;
             found.push(serde_json::to_value(info).unwrap_or_default());
         } else {
             let names: Vec<&str> = expand.iter().map(String::as_str).collect();
@@ -259,11 +288,7 @@ async fn create(visitor: Visitor, body: Bytes) -> Result<Response, ErrorReply> {
         files,
     };
     let repo = visitor.app.hub().create_repo(&visitor.caller, new).await.map_err(|error| visitor.refuse(error))?;
-    let created = RepoCreated {
-        url: visitor.page_url(&repo),
-        id: repo.record.key.to_string(),
-        name: repo.record.id,
-    };
+    let created = RepoCreated { url: visitor.page_url(&repo), id: repo.record.key.to_string(), name: repo.record.id };
     Ok(Json(created).into_response())
 }
 

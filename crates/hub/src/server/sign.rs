@@ -108,20 +108,13 @@ impl Signer {
         proof: &str,
         now_s: u64,
     ) -> Result<(), Refused> {
-        let sent: [u8; 32] = URL_SAFE_NO_PAD
-            .decode(proof)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or(Refused::Forged)?;
+        let sent: [u8; 32] =
+            URL_SAFE_NO_PAD.decode(proof).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(Refused::Forged)?;
         // `blake3::Hash` compares in constant time.
         if self.mac(purpose, expires_at_s, texts) != blake3::Hash::from_bytes(sent) {
             return Err(Refused::Forged);
         }
-        if now_s > expires_at_s {
-            Err(Refused::Expired)
-        } else {
-            Ok(())
-        }
+        if now_s > expires_at_s { Err(Refused::Expired) } else { Ok(()) }
     }
 
     fn mac(&self, purpose: Purpose, expires_at_s: u64, texts: &[&str]) -> blake3::Hash {
@@ -166,28 +159,10 @@ mod tests {
         assert!(forged(&ours, Purpose::XorbFetch, 100, &["ab", "c"], &proof));
         assert!(forged(&ours, Purpose::LfsUpload, 101, &["ab", "c"], &proof));
         assert!(forged(&ours, Purpose::LfsUpload, 100, &["a", "bc"], &proof));
-        assert!(forged(
-            &ours,
-            Purpose::LfsUpload,
-            100,
-            &["ab", "c", ""],
-            &proof
-        ));
+        assert!(forged(&ours, Purpose::LfsUpload, 100, &["ab", "c", ""], &proof));
         assert!(forged(&ours, Purpose::LfsUpload, 100, &["ab"], &proof));
-        assert!(forged(
-            &Signer::new([8; 32]),
-            Purpose::LfsUpload,
-            100,
-            &["ab", "c"],
-            &proof
-        ));
-        assert!(forged(
-            &ours,
-            Purpose::LfsUpload,
-            100,
-            &["ab", "c"],
-            &proof[..42]
-        ));
+        assert!(forged(&Signer::new([8; 32]), Purpose::LfsUpload, 100, &["ab", "c"], &proof));
+        assert!(forged(&ours, Purpose::LfsUpload, 100, &["ab", "c"], &proof[..42]));
         assert!(forged(&ours, Purpose::LfsUpload, 100, &["ab", "c"], ""));
     }
 

@@ -45,17 +45,12 @@ mod tests {
     use crate::server::address::RepoAddress;
     use crate::server::health;
 
-    fn app() -> (
-        Arc<Metrics>,
-        impl Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone,
-    ) {
+    fn app()
+    -> (Arc<Metrics>, impl Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone) {
         let metrics = Arc::new(Metrics::new("0", 0));
         let ready: health::Ready = Arc::new(|| Box::pin(async { Err("no database".to_owned()) }));
         let routes = Router::new()
-            .route(
-                "/~api/info",
-                get(|repo: RepoAddress| async move { repo.id }),
-            )
+            .route("/~api/info", get(|repo: RepoAddress| async move { repo.id }))
             .route("/api/panic", post(panics))
             .route("/search", get(|| async { axum::response::Html("<p>") }))
             .merge(health::routes(Arc::clone(&metrics), ready));
@@ -72,26 +67,15 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let reply = app
-            .oneshot(request.body(Body::empty()).unwrap())
-            .await
-            .unwrap();
+        let reply = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (head, body) = reply.into_parts();
         let body = to_bytes(body, 1 << 20).await.unwrap();
-        (
-            Response::from_parts(head, Body::empty()),
-            String::from_utf8(body.to_vec()).unwrap(),
-        )
+        (Response::from_parts(head, Body::empty()), String::from_utf8(body.to_vec()).unwrap())
     }
 
     #[tokio::test]
     async fn every_answer_has_an_id_and_is_readable_by_browsers() {
-        for path in [
-            "/healthz",
-            "/nothing/at/all",
-            "/a/b/resolve/main/../x",
-            "/api/models/a/b",
-        ] {
+        for path in ["/healthz", "/nothing/at/all", "/a/b/resolve/main/../x", "/api/models/a/b"] {
             let (reply, _) = ask("GET", path, &[("x-amzn-trace-id", "abc-1")]).await;
             let headers = reply.headers();
             assert_eq!(headers["x-request-id"], "abc-1", "{path}");
@@ -105,15 +89,9 @@ mod tests {
     #[tokio::test]
     async fn what_nothing_answers_is_json() {
         let (reply, body) = ask("GET", "/api/jobs", &[]).await;
-        assert_eq!(
-            (reply.status().as_u16(), body.as_str()),
-            (404, r#"{"error":"nothing answers here"}"#)
-        );
+        assert_eq!((reply.status().as_u16(), body.as_str()), (404, r#"{"error":"nothing answers here"}"#));
         let (reply, body) = ask("POST", "/healthz", &[]).await;
-        assert_eq!(
-            (reply.status().as_u16(), body.as_str()),
-            (405, r#"{"error":"Method not allowed"}"#)
-        );
+        assert_eq!((reply.status().as_u16(), body.as_str()), (405, r#"{"error":"Method not allowed"}"#));
         let (reply, _) = ask("GET", "/api/spaces/a/b", &[]).await;
         assert_eq!(reply.headers()["x-error-code"], "RepoNotFound");
     }
@@ -122,27 +100,18 @@ mod tests {
     async fn a_preflight_lets_the_token_through() {
         let asked = [
             ("access-control-request-method", "POST"),
-            (
-                "access-control-request-headers",
-                "authorization,content-type",
-            ),
+            ("access-control-request-headers", "authorization,content-type"),
         ];
         let (reply, _) = ask("OPTIONS", "/api/models/a/b/commit/main", &asked).await;
         assert_eq!(reply.status(), 204);
-        assert_eq!(
-            reply.headers()["access-control-allow-headers"],
-            "authorization,content-type"
-        );
+        assert_eq!(reply.headers()["access-control-allow-headers"], "authorization,content-type");
     }
 
     #[tokio::test]
     async fn pages_have_a_strict_policy_and_the_rest_is_dead_text() {
         let policy = async |path| {
             let (reply, _) = ask("GET", path, &[]).await;
-            reply.headers()["content-security-policy"]
-                .to_str()
-                .unwrap()
-                .to_owned()
+            reply.headers()["content-security-policy"].to_str().unwrap().to_owned()
         };
         assert!(policy("/search").await.contains("script-src 'self'"));
         assert!(policy("/healthz").await.contains("sandbox"));

@@ -82,8 +82,7 @@ async fn shown(
     for folder in folders {
         let inside: Vec<PathRecord> = entries.iter().filter(|e| parent(e.path()) == folder).cloned().collect();
         let hub = visitor.app.hub();
-        let last =
-            hub.last_commits(repo, at, folder, &inside).await.map_err(|error| visitor.refuse(error))?;
+        let last = hub.last_commits(repo, at, folder, &inside).await.map_err(|error| visitor.refuse(error))?;
         for entry in shown.iter_mut().filter(|entry| parent(&entry.path) == folder) {
             let name = entry.path.rsplit('/').next().unwrap_or_default();
             entry.last_commit = last.get(name).map(|last| LastCommit {
@@ -102,18 +101,16 @@ fn parent(path: &str) -> &str {
 
 fn entry(record: &PathRecord) -> TreeEntry {
     match record {
-        PathRecord::Folder { path, oid } => {
-            TreeEntry {
-                kind: EntryKind::Directory,
-                path: path.clone(),
-                oid: oid.to_string(),
-                size: 0,
-                lfs: None,
-                xet_hash: None,
-                last_commit: None,
-                security_file_status: None,
-            }
-        }
+        PathRecord::Folder { path, oid } => TreeEntry {
+            kind: EntryKind::Directory,
+            path: path.clone(),
+            oid: oid.to_string(),
+            size: 0,
+            lfs: None,
+            xet_hash: None,
+            last_commit: None,
+            security_file_status: None,
+        },
         PathRecord::File(file) => TreeEntry {
             kind: EntryKind::File,
             path: file.path.clone(),

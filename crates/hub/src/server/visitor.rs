@@ -86,7 +86,9 @@ impl Visitor {
     pub fn refuse(&self, error: Error) -> ErrorReply {
         match error {
             Error::RepoMoved { ref to, .. } => {
-                let target = self.address.as_ref().map(|address| format!("{}{}", self.base, address.path_under(to)));
+                // Relative, since older clients follow no other redirect; below the path prefix of the hub, if any.
+                let prefix = self.base.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap_or_default();
+                let target = self.address.as_ref().map(|address| format!("{prefix}{}", address.path_under(to)));
                 ErrorReply::new(http::StatusCode::TEMPORARY_REDIRECT, error.to_string())
                     .with_header(header::LOCATION, &target.unwrap_or_default())
             }
@@ -156,7 +158,8 @@ impl From<QueryError> for ErrorReply {
 /// Reads a JSON body; an empty one counts as `{}`.
 pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ErrorReply> {
     let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| ErrorReply::bad_request(format!("the body is not understood: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| ErrorReply::bad_request(format!("the body is not understood: {error}")))
 }
 
 /// The token of a request: Bearer, or the password of HTTP Basic, as git sends it.

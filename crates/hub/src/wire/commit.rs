@@ -31,11 +31,7 @@ pub struct CommitLimits {
 impl Default for CommitLimits {
     /// 10 MiB for a file, 512 MiB in all, 250,000 operations.
     fn default() -> Self {
-        Self {
-            max_file_bytes: 10 << 20,
-            max_total_bytes: 512 << 20,
-            max_operations: 250_000,
-        }
+        Self { max_file_bytes: 10 << 20, max_total_bytes: 512 << 20, max_operations: 250_000 }
     }
 }
 
@@ -43,12 +39,8 @@ impl CommitLimits {
     /// Longest line in bytes: 1.4 times the largest file (base64 takes 4/3) and room for the rest.
     #[must_use]
     pub fn max_line_bytes(&self) -> usize {
-        let content = self
-            .max_file_bytes
-            .saturating_add(self.max_file_bytes / 5 * 2);
-        usize::try_from(content)
-            .unwrap_or(usize::MAX)
-            .saturating_add(64 << 10)
+        let content = self.max_file_bytes.saturating_add(self.max_file_bytes / 5 * 2);
+        usize::try_from(content).unwrap_or(usize::MAX).saturating_add(64 << 10)
     }
 }
 
@@ -170,9 +162,7 @@ pub enum CommitBodyError {
         why: &'static str,
     },
     /// A file too large for the body.
-    #[error(
-        "line {line}: `{path}` has {size} bytes; files above {limit} must be uploaded as LFS objects first"
-    )]
+    #[error("line {line}: `{path}` has {size} bytes; files above {limit} must be uploaded as LFS objects first")]
     FileTooLarge {
         /// Where.
         line: u64,
@@ -225,11 +215,7 @@ impl CommitBodyError {
 
 impl From<CommitBodyError> for super::error::ErrorReply {
     fn from(error: CommitBodyError) -> Self {
-        if error.is_too_large() {
-            Self::too_large(error.to_string())
-        } else {
-            Self::bad_request(error.to_string())
-        }
+        if error.is_too_large() { Self::too_large(error.to_string()) } else { Self::bad_request(error.to_string()) }
     }
 }
 
@@ -264,14 +250,7 @@ impl CommitParser {
     /// A parser at the start of a body.
     #[must_use]
     pub fn new(limits: CommitLimits) -> Self {
-        Self {
-            limits,
-            rest: Vec::new(),
-            line: 1,
-            total_bytes: 0,
-            operations: 0,
-            header_seen: false,
-        }
+        Self { limits, rest: Vec::new(), line: 1, total_bytes: 0, operations: 0, header_seen: false }
     }
 
     /// Takes bytes from the front of `input` until a line is complete.
@@ -287,10 +266,7 @@ impl CommitParser {
             self.count_bytes(piece.len() + usize::from(end.is_some()))?;
             if self.rest.len().saturating_add(piece.len()) > self.limits.max_line_bytes() {
                 let limit = self.limits.max_line_bytes();
-                return Err(CommitBodyError::LineTooLong {
-                    line: self.line,
-                    limit,
-                });
+                return Err(CommitBodyError::LineTooLong { line: self.line, limit });
             }
             let Some(end) = end else {
                 self.rest.extend_from_slice(piece);
@@ -325,11 +301,7 @@ impl CommitParser {
     pub fn finish(mut self) -> Result<Option<CommitLine>, CommitBodyError> {
         let rest = std::mem::take(&mut self.rest);
         let last = self.understand(&rest)?;
-        if self.header_seen {
-            Ok(last)
-        } else {
-            Err(CommitBodyError::Empty)
-        }
+        if self.header_seen { Ok(last) } else { Err(CommitBodyError::Empty) }
     }
 
     /// Bytes held back for a line whose end has not come yet.
@@ -342,10 +314,7 @@ impl CommitParser {
         self.total_bytes = self.total_bytes.saturating_add(count as u64);
         let limit = self.limits.max_total_bytes;
         if self.total_bytes > limit {
-            return Err(CommitBodyError::BodyTooLarge {
-                line: self.line,
-                limit,
-            });
+            return Err(CommitBodyError::BodyTooLarge { line: self.line, limit });
         }
         Ok(())
     }
@@ -362,19 +331,13 @@ impl CommitParser {
             CommitLine::Header(_) => self.header_seen = true,
             CommitLine::Operation(operation) if !self.header_seen => {
                 let key = operation.key();
-                return Err(CommitBodyError::HeaderMissing {
-                    line: self.line,
-                    key,
-                });
+                return Err(CommitBodyError::HeaderMissing { line: self.line, key });
             }
             CommitLine::Operation(_) => {
                 self.operations += 1;
                 let limit = self.limits.max_operations;
                 if self.operations > limit {
-                    return Err(CommitBodyError::TooManyOperations {
-                        line: self.line,
-                        limit,
-                    });
+                    return Err(CommitBodyError::TooManyOperations { line: self.line, limit });
                 }
             }
         }

@@ -52,14 +52,9 @@ impl ErrorCode {
     /// Reads the spelling on the wire.
     #[must_use]
     pub fn from_wire(text: &str) -> Option<Self> {
-        [
-            Self::RepoNotFound,
-            Self::RevisionNotFound,
-            Self::EntryNotFound,
-            Self::GatedRepo,
-        ]
-        .into_iter()
-        .find(|code| code.as_str() == text)
+        [Self::RepoNotFound, Self::RevisionNotFound, Self::EntryNotFound, Self::GatedRepo]
+            .into_iter()
+            .find(|code| code.as_str() == text)
     }
 }
 
@@ -93,16 +88,8 @@ struct Inner {
 impl ErrorReply {
     /// An error without a code.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        let body = ErrorBody {
-            error: message.into(),
-            more: Map::new(),
-        };
-        Self(Box::new(Inner {
-            status,
-            code: None,
-            headers: HeaderMap::new(),
-            body,
-        }))
+        let body = ErrorBody { error: message.into(), more: Map::new() };
+        Self(Box::new(Inner { status, code: None, headers: HeaderMap::new(), body }))
     }
 
     fn coded(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
@@ -116,11 +103,7 @@ impl ErrorReply {
     /// 401 for a caller without a token (it may help to log in), 404 for one with a token.
     pub fn repo_not_found(with_token: bool) -> Self {
         if with_token {
-            Self::coded(
-                StatusCode::NOT_FOUND,
-                ErrorCode::RepoNotFound,
-                "Repository not found",
-            )
+            Self::coded(StatusCode::NOT_FOUND, ErrorCode::RepoNotFound, "Repository not found")
         } else {
             let message = "Repository not found, or private: log in to see it";
             Self::coded(StatusCode::UNAUTHORIZED, ErrorCode::RepoNotFound, message)
@@ -129,8 +112,7 @@ impl ErrorReply {
 
     /// This hub has no repositories of that type.
     pub fn type_not_supported(kind: &str) -> Self {
-        let message =
-            format!("Repository not found: this hub keeps models and datasets, not {kind}");
+        let message = format!("Repository not found: this hub keeps models and datasets, not {kind}");
         Self::coded(StatusCode::NOT_FOUND, ErrorCode::RepoNotFound, message)
     }
 
@@ -145,8 +127,7 @@ impl ErrorReply {
     /// Clients remember the absence under the commit, so the header must not be left out.
     pub fn entry_not_found(path: &str, commit: &str) -> Self {
         let message = format!("Entry not found: {path}");
-        Self::coded(StatusCode::NOT_FOUND, ErrorCode::EntryNotFound, message)
-            .with_header(X_REPO_COMMIT, commit)
+        Self::coded(StatusCode::NOT_FOUND, ErrorCode::EntryNotFound, message).with_header(X_REPO_COMMIT, commit)
     }
 
     /// A commit deletes a path that is not there; Python looks for this sentence.
@@ -157,11 +138,7 @@ impl ErrorReply {
 
     /// The repository is gated; `page_url` is where access can be asked for.
     pub fn gated(repo_id: &str, page_url: &str, with_token: bool) -> Self {
-        let status = if with_token {
-            StatusCode::FORBIDDEN
-        } else {
-            StatusCode::UNAUTHORIZED
-        };
+        let status = if with_token { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
         let message = format!(
             "Access to model {repo_id} is restricted and you are not in the authorized list. \
              Visit {page_url} to ask for access."
@@ -171,10 +148,7 @@ impl ErrorReply {
 
     /// The repository was taken out of service (for instance quarantined).
     pub fn repo_disabled() -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "Access to this resource is disabled.",
-        )
+        Self::new(StatusCode::FORBIDDEN, "Access to this resource is disabled.")
     }
 
     /// The request makes no sense.
@@ -184,20 +158,14 @@ impl ErrorReply {
 
     /// A token came but is unknown, revoked or expired. The wording is what Python looks for.
     pub fn invalid_token() -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "Invalid credentials in Authorization header",
-        )
-        .with_header(WWW_AUTHENTICATE, "Bearer")
+        Self::new(StatusCode::UNAUTHORIZED, "Invalid credentials in Authorization header")
+            .with_header(WWW_AUTHENTICATE, "Bearer")
     }
 
     /// The call needs a token and none came.
     pub fn token_needed() -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "Log in to do this: no token was sent",
-        )
-        .with_header(WWW_AUTHENTICATE, "Bearer")
+        Self::new(StatusCode::UNAUTHORIZED, "Log in to do this: no token was sent")
+            .with_header(WWW_AUTHENTICATE, "Bearer")
     }
 
     /// The caller is known and may not do this.
@@ -228,18 +196,14 @@ impl ErrorReply {
 
     /// `parentCommit` is not the head of the branch. Tests of the clients match the sentence.
     pub fn parent_moved() -> Self {
-        let message =
-            "The branch was updated since you opened this page. Please refresh and try again.";
+        let message = "The branch was updated since you opened this page. Please refresh and try again.";
         Self::new(StatusCode::PRECONDITION_FAILED, message)
     }
 
     /// No byte of the file lies in the range that was asked for.
     pub fn range_unsatisfiable(size_bytes: u64) -> Self {
-        Self::new(
-            StatusCode::RANGE_NOT_SATISFIABLE,
-            "The range lies outside of the file",
-        )
-        .with_header(CONTENT_RANGE, &format!("bytes */{size_bytes}"))
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "The range lies outside of the file")
+            .with_header(CONTENT_RANGE, &format!("bytes */{size_bytes}"))
     }
 
     /// The content is well formed and still not acceptable, such as an illegal path.
@@ -254,34 +218,24 @@ impl ErrorReply {
 
     /// Too many requests; the caller may return after `retry_after_s` seconds.
     pub fn rate_limited(retry_after_s: u64) -> Self {
-        Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too many requests, slow down",
-        )
-        .with_header(RETRY_AFTER, &retry_after_s.to_string())
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests, slow down")
+            .with_header(RETRY_AFTER, &retry_after_s.to_string())
     }
 
     /// The disk is full: nothing was lost, and the same request works when there is room.
     pub fn no_room() -> Self {
-        Self::new(
-            StatusCode::INSUFFICIENT_STORAGE,
-            "The hub has no room left for this upload",
-        )
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "The hub has no room left for this upload")
     }
 
     /// Something behind the hub does not answer now; the caller may return after
     /// `retry_after_s` seconds.
     pub fn unavailable(message: impl Into<String>, retry_after_s: u64) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
-            .with_header(RETRY_AFTER, &retry_after_s.to_string())
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message).with_header(RETRY_AFTER, &retry_after_s.to_string())
     }
 
     /// A fault of ours; the cause is in the log under the request id.
     pub fn internal() -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "Internal error, see the hub's log",
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, see the hub's log")
     }
 
     /// Adds a header; a value that cannot stand in a header is made plain ASCII first.
@@ -328,10 +282,7 @@ impl ErrorReply {
         *reply.status_mut() = inner.status;
         *reply.headers_mut() = inner.headers;
         let headers = reply.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/json; charset=utf-8"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
         headers.insert(X_ERROR_MESSAGE, header_text(&inner.body.error));
         if let Some(code) = inner.code {
             headers.insert(X_ERROR_CODE, HeaderValue::from_static(code.as_str()));
@@ -370,10 +321,7 @@ mod tests {
     use super::*;
 
     fn header<'a>(reply: &'a Response<Vec<u8>>, name: &str) -> Option<&'a str> {
-        reply
-            .headers()
-            .get(name)
-            .map(|value| value.to_str().unwrap())
+        reply.headers().get(name).map(|value| value.to_str().unwrap())
     }
 
     #[test]
@@ -381,18 +329,9 @@ mod tests {
         let reply = ErrorReply::entry_not_found("über.bin", &"a".repeat(40)).into_http();
         assert_eq!(reply.status(), 404);
         assert_eq!(header(&reply, "x-error-code"), Some("EntryNotFound"));
-        assert_eq!(
-            header(&reply, "x-error-message"),
-            Some("Entry not found: ?ber.bin")
-        );
-        assert_eq!(
-            header(&reply, "x-repo-commit"),
-            Some("a".repeat(40).as_str())
-        );
-        assert_eq!(
-            header(&reply, "content-type"),
-            Some("application/json; charset=utf-8")
-        );
+        assert_eq!(header(&reply, "x-error-message"), Some("Entry not found: ?ber.bin"));
+        assert_eq!(header(&reply, "x-repo-commit"), Some("a".repeat(40).as_str()));
+        assert_eq!(header(&reply, "content-type"), Some("application/json; charset=utf-8"));
         let body: ErrorBody = serde_json::from_slice(reply.body()).unwrap();
         assert_eq!(body.error, "Entry not found: über.bin");
     }
@@ -400,26 +339,13 @@ mod tests {
     #[test]
     fn sentences_that_clients_match_are_exact() {
         let message = |reply: ErrorReply| reply.message().to_owned();
-        assert_eq!(
-            message(ErrorReply::invalid_token()),
-            "Invalid credentials in Authorization header"
-        );
-        assert_eq!(
-            message(ErrorReply::repo_disabled()),
-            "Access to this resource is disabled."
-        );
+        assert_eq!(message(ErrorReply::invalid_token()), "Invalid credentials in Authorization header");
+        assert_eq!(message(ErrorReply::repo_disabled()), "Access to this resource is disabled.");
+        assert!(message(ErrorReply::parent_moved()).starts_with("The branch was updated since you opened this page."));
+        assert!(message(ErrorReply::deleted_entry_not_found("x")).contains("A file with this name doesn't exist"));
         assert!(
-            message(ErrorReply::parent_moved())
-                .starts_with("The branch was updated since you opened this page.")
-        );
-        assert!(
-            message(ErrorReply::deleted_entry_not_found("x"))
-                .contains("A file with this name doesn't exist")
-        );
-        assert!(
-            message(ErrorReply::gated("a/b", "http://hub/a/b", true)).starts_with(
-                "Access to model a/b is restricted and you are not in the authorized list"
-            )
+            message(ErrorReply::gated("a/b", "http://hub/a/b", true))
+                .starts_with("Access to model a/b is restricted and you are not in the authorized list")
         );
     }
 
@@ -449,10 +375,7 @@ mod tests {
 
     #[test]
     fn codes_read_back() {
-        assert_eq!(
-            ErrorCode::from_wire("GatedRepo"),
-            Some(ErrorCode::GatedRepo)
-        );
+        assert_eq!(ErrorCode::from_wire("GatedRepo"), Some(ErrorCode::GatedRepo));
         assert_eq!(ErrorCode::from_wire("Nope"), None);
     }
 

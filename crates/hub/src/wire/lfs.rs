@@ -134,33 +134,20 @@ impl BatchObject {
     #[must_use]
     pub fn present(id: &ObjectId) -> Self {
         let ObjectId { oid, size } = id.clone();
-        Self {
-            oid,
-            size,
-            authenticated: None,
-            actions: None,
-            error: None,
-        }
+        Self { oid, size, authenticated: None, actions: None, error: None }
     }
 
     /// An object to be transferred.
     #[must_use]
     pub fn with_actions(id: &ObjectId, actions: Actions) -> Self {
-        Self {
-            authenticated: Some(true),
-            actions: Some(actions),
-            ..Self::present(id)
-        }
+        Self { authenticated: Some(true), actions: Some(actions), ..Self::present(id) }
     }
 
     /// An object that cannot be transferred, `code` being an HTTP status.
     #[must_use]
     pub fn failed(id: &ObjectId, code: u16, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self {
-            error: Some(ObjectError { code, message }),
-            ..Self::present(id)
-        }
+        Self { error: Some(ObjectError { code, message }), ..Self::present(id) }
     }
 }
 
@@ -272,23 +259,17 @@ mod tests {
         .unwrap();
         assert!(js.uses_sha256() && !js.offers(Transfer::Xet));
 
-        let git: BatchRequest =
-            serde_json::from_value(json!({"operation": "download", "objects": []})).unwrap();
+        let git: BatchRequest = serde_json::from_value(json!({"operation": "download", "objects": []})).unwrap();
         assert!(git.offers(Transfer::Basic));
 
-        let other: BatchRequest = serde_json::from_value(
-            json!({"operation": "download", "objects": [], "hash_algo": "md5"}),
-        )
-        .unwrap();
+        let other: BatchRequest =
+            serde_json::from_value(json!({"operation": "download", "objects": [], "hash_algo": "md5"})).unwrap();
         assert!(!other.uses_sha256());
     }
 
     #[test]
     fn a_present_object_has_no_actions() {
-        let id = ObjectId {
-            oid: "a".into(),
-            size: 1,
-        };
+        let id = ObjectId { oid: "a".into(), size: 1 };
         let json = serde_json::to_value(BatchObject::present(&id)).unwrap();
         assert_eq!(json, json!({"oid": "a", "size": 1}));
         let json = serde_json::to_value(BatchObject::failed(&id, 404, "gone")).unwrap();
@@ -298,23 +279,13 @@ mod tests {
     #[test]
     fn parts_are_numbered_so_that_they_sort() {
         let header = multipart_header(5, ["u1".to_owned(), "u2".to_owned()]);
-        assert_eq!(
-            serde_json::to_value(header).unwrap(),
-            json!({"00001": "u1", "00002": "u2", "chunk_size": "5"})
-        );
+        assert_eq!(serde_json::to_value(header).unwrap(), json!({"00001": "u1", "00002": "u2", "chunk_size": "5"}));
     }
 
     #[test]
     fn a_completion_is_read_as_python_writes_it() {
         let done: Completion =
-            serde_json::from_str(r#"{"oid":"a","parts":[{"partNumber":1,"etag":"\"x\""}]}"#)
-                .unwrap();
-        assert_eq!(
-            done.parts,
-            [CompletedPart {
-                part_number: 1,
-                etag: "\"x\"".into()
-            }]
-        );
+            serde_json::from_str(r#"{"oid":"a","parts":[{"partNumber":1,"etag":"\"x\""}]}"#).unwrap();
+        assert_eq!(done.parts, [CompletedPart { part_number: 1, etag: "\"x\"".into() }]);
     }
 }

@@ -58,9 +58,7 @@ impl Query {
                 return Err(QueryError::TooManyPairs { limit: MAX_PAIRS });
             }
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let not_utf8 = || QueryError::NotUtf8 {
-                at: pair.chars().take(80).collect(),
-            };
+            let not_utf8 = || QueryError::NotUtf8 { at: pair.chars().take(80).collect() };
             let key = decode(key).ok_or_else(not_utf8)?;
             let value = decode(value).ok_or_else(not_utf8)?;
             pairs.push((key, value));
@@ -116,10 +114,7 @@ impl Query {
 
     /// All values of `key` and `key[]` as they came: for values that may contain commas.
     pub fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.pairs
-            .iter()
-            .filter(move |(k, _)| is_key(k, key))
-            .map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(k, _)| is_key(k, key)).map(|(_, value)| value.as_str())
     }
 
     /// The pairs in order.
@@ -146,23 +141,12 @@ pub fn parse_bool(text: &str) -> Option<bool> {
 }
 
 fn bad_value(key: &str, expected: &'static str, value: &str) -> QueryError {
-    QueryError::BadValue {
-        key: key.to_owned(),
-        expected,
-        value: value.chars().take(80).collect(),
-    }
+    QueryError::BadValue { key: key.to_owned(), expected, value: value.chars().take(80).collect() }
 }
 
 fn decode(text: &str) -> Option<String> {
-    let spaced: Cow<'_, str> = if text.contains('+') {
-        text.replace('+', " ").into()
-    } else {
-        text.into()
-    };
-    percent_decode_str(&spaced)
-        .decode_utf8()
-        .ok()
-        .map(Cow::into_owned)
+    let spaced: Cow<'_, str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
+    percent_decode_str(&spaced).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -180,11 +164,7 @@ mod tests {
             "expand=sha,tags",
             "expand=sha%2Ctags&expand=",
         ] {
-            assert_eq!(
-                Query::parse(text).unwrap().list("expand"),
-                ["sha", "tags"],
-                "{text}"
-            );
+            assert_eq!(Query::parse(text).unwrap().list("expand"), ["sha", "tags"], "{text}");
         }
     }
 
@@ -199,11 +179,7 @@ mod tests {
             ("recursive=", None),
             ("other=1", None),
         ] {
-            assert_eq!(
-                Query::parse(text).unwrap().flag("recursive").unwrap(),
-                want,
-                "{text}"
-            );
+            assert_eq!(Query::parse(text).unwrap().flag("recursive").unwrap(), want, "{text}");
         }
     }
 
@@ -219,28 +195,19 @@ mod tests {
     #[test]
     fn paths_with_commas_plus_and_spaces_survive_a_form() {
         let query = Query::parse("paths=a%2Cb.txt&paths=c+d%2Be&expand=False").unwrap();
-        assert_eq!(
-            query.values("paths").collect::<Vec<_>>(),
-            ["a,b.txt", "c d+e"]
-        );
+        assert_eq!(query.values("paths").collect::<Vec<_>>(), ["a,b.txt", "c d+e"]);
         assert_eq!(query.flag("expand").unwrap(), Some(false));
     }
 
     #[test]
     fn bytes_that_are_no_text_are_refused() {
-        assert!(matches!(
-            Query::parse("a=%ff"),
-            Err(QueryError::NotUtf8 { .. })
-        ));
+        assert!(matches!(Query::parse("a=%ff"), Err(QueryError::NotUtf8 { .. })));
     }
 
     #[test]
     fn endless_pairs_are_refused() {
         let text = "a&".repeat(MAX_PAIRS + 1);
-        assert!(matches!(
-            Query::parse(&text),
-            Err(QueryError::TooManyPairs { .. })
-        ));
+        assert!(matches!(Query::parse(&text), Err(QueryError::TooManyPairs { .. })));
     }
 
     proptest! {

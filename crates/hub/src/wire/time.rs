@@ -47,11 +47,7 @@ pub fn parse_millis(text: &str) -> Option<i64> {
     if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let milli = fraction
-        .bytes()
-        .chain([b'0'; 3])
-        .take(3)
-        .fold(0, |sum, b| sum * 10 + i64::from(b - b'0'));
+    let milli = fraction.bytes().chain([b'0'; 3]).take(3).fold(0, |sum, b| sum * 10 + i64::from(b - b'0'));
     let days = days_from_civil(year, month, day);
     let real_day = (1..=12).contains(&month) && civil_from_days(days) == (year, month, day);
     (real_day && hour < 24 && minute < 60 && second < 60)
@@ -86,16 +82,11 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -117,14 +108,8 @@ mod tests {
 
     #[test]
     fn the_fraction_is_optional_when_reading() {
-        assert_eq!(
-            parse_millis("2026-11-23T06:51:00Z"),
-            Some(1_795_416_660_000)
-        );
-        assert_eq!(
-            parse_millis("2026-11-23T06:51:00.1234567Z"),
-            Some(1_795_416_660_123)
-        );
+        assert_eq!(parse_millis("2026-11-23T06:51:00Z"), Some(1_795_416_660_000));
+        assert_eq!(parse_millis("2026-11-23T06:51:00.1234567Z"), Some(1_795_416_660_123));
     }
 
     #[test]

@@ -246,11 +246,7 @@ mod tests {
 
     #[test]
     fn a_token_is_spelled_for_hf_xet() {
-        let token = TokenAnswer {
-            cas_url: "http://hub/xet".into(),
-            access_token: "t".into(),
-            exp: 7,
-        };
+        let token = TokenAnswer { cas_url: "http://hub/xet".into(), access_token: "t".into(), exp: 7 };
         assert_eq!(
             serde_json::to_value(&token).unwrap(),
             json!({"casUrl": "http://hub/xet", "accessToken": "t", "exp": 7})
@@ -261,23 +257,11 @@ mod tests {
     fn plans_have_the_names_of_both_versions() {
         let chunks = ChunkRange { start: 0, end: 2 };
         let bytes = ByteRange { start: 0, end: 99 };
-        let term = Term {
-            hash: "h".into(),
-            unpacked_length: 9,
-            range: chunks,
-        };
+        let term = Term { hash: "h".into(), unpacked_length: 9, range: chunks };
         let v1 = ReconstructionV1 {
             offset_into_first_range: 1,
             terms: vec![term.clone()],
-            fetch_info: [(
-                "h".to_owned(),
-                vec![FetchInfo {
-                    range: chunks,
-                    url: "u".into(),
-                    url_range: bytes,
-                }],
-            )]
-            .into(),
+            fetch_info: [("h".to_owned(), vec![FetchInfo { range: chunks, url: "u".into(), url_range: bytes }])].into(),
         };
         assert_eq!(
             serde_json::to_value(&v1).unwrap(),
@@ -293,14 +277,8 @@ mod tests {
         let v2 = ReconstructionV2 {
             offset_into_first_range: 1,
             terms: vec![term],
-            xorbs: [(
-                "h".to_owned(),
-                vec![MultiFetch {
-                    url: "u".into(),
-                    ranges: vec![FetchRange { chunks, bytes }],
-                }],
-            )]
-            .into(),
+            xorbs: [("h".to_owned(), vec![MultiFetch { url: "u".into(), ranges: vec![FetchRange { chunks, bytes }] }])]
+                .into(),
         };
         assert_eq!(
             serde_json::to_value(&v2).unwrap()["xorbs"],
@@ -314,27 +292,16 @@ mod tests {
     fn events_are_one_line_each() {
         let line = |event: ShardEvent| String::from_utf8(event.to_ndjson()).unwrap();
         assert_eq!(
-            line(ShardEvent::Validating {
-                verified: 1,
-                total: 2
-            }),
+            line(ShardEvent::Validating { verified: 1, total: 2 }),
             "{\"type\":\"validating\",\"verified\":1,\"total\":2}\n"
         );
         assert_eq!(
-            line(ShardEvent::Committing {
-                stage: CommitStage::Syncing
-            }),
+            line(ShardEvent::Committing { stage: CommitStage::Syncing }),
             "{\"type\":\"committing\",\"stage\":\"syncing\"}\n"
         );
+        assert_eq!(line(ShardEvent::Result { shard_hash: None }), "{\"type\":\"result\"}\n");
         assert_eq!(
-            line(ShardEvent::Result { shard_hash: None }),
-            "{\"type\":\"result\"}\n"
-        );
-        assert_eq!(
-            line(ShardEvent::Error {
-                message: "a\nb".into(),
-                retryable: false
-            }),
+            line(ShardEvent::Error { message: "a\nb".into(), retryable: false }),
             "{\"type\":\"error\",\"message\":\"a\\nb\",\"retryable\":false}\n"
         );
     }

@@ -211,11 +211,8 @@ impl Accounts<'_> {
     }
 
     async fn memberships(&self, sql: sqlx::AssertSqlSafe<String>, id: &str) -> Result<Vec<Membership>, StoreError> {
-        let rows = sqlx::query(sql)
-            .bind(id)
-            .fetch_all(&self.0.pool)
-            .await
-            .map_err(StoreError::database("listing members"))?;
+        let rows =
+            sqlx::query(sql).bind(id).fetch_all(&self.0.pool).await.map_err(StoreError::database("listing members"))?;
         rows.iter().map(|row| Ok(Membership { account: account(row)?, role: parsed(row, "role")? })).collect()
     }
 }

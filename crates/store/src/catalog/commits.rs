@@ -102,15 +102,14 @@ impl Commits<'_> {
         fingerprint: &str,
         since_ms: i64,
     ) -> Result<Option<GitOid>, StoreError> {
-        let row = sqlx::query(
-            "SELECT commit_oid FROM requests WHERE repo = $1 AND fingerprint = $2 AND created_at >= $3",
-        )
-        .bind(repo.as_str())
-        .bind(fingerprint)
-        .bind(since_ms)
-        .fetch_optional(&self.0.pool)
-        .await
-        .map_err(StoreError::database("looking for a repeated request"))?;
+        let row =
+            sqlx::query("SELECT commit_oid FROM requests WHERE repo = $1 AND fingerprint = $2 AND created_at >= $3")
+                .bind(repo.as_str())
+                .bind(fingerprint)
+                .bind(since_ms)
+                .fetch_optional(&self.0.pool)
+                .await
+                .map_err(StoreError::database("looking for a repeated request"))?;
         row.as_ref().map(|row| parsed(row, "commit_oid")).transpose()
     }
 

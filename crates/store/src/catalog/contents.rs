@@ -77,8 +77,10 @@ impl Contents<'_> {
             .collect();
         let successors: Vec<_> = successors.into_iter().collect();
         let head = ("INSERT INTO xorb_successors (xorb, next)", 2, "ON CONFLICT DO NOTHING");
-        insert_rows(&mut tx, failed, head, &successors, |q, (xorb, next)| q.bind(xorb.to_string()).bind(next.to_string()))
-            .await?;
+        insert_rows(&mut tx, failed, head, &successors, |q, (xorb, next)| {
+            q.bind(xorb.to_string()).bind(next.to_string())
+        })
+        .await?;
         let head = ("INSERT INTO repo_contents (repo, sha256)", 2, "ON CONFLICT DO NOTHING");
         insert_rows(&mut tx, failed, head, contents, |q, content| {
             q.bind(repo.as_str()).bind(content.record.sha256.to_string())

@@ -65,8 +65,7 @@ pub struct SealedPack {
 #[derive(Debug)]
 pub struct Packs<'a>(pub(super) &'a Catalog);
 
-const COLUMNS: &str =
-    "x.hash, x.pack, x.body_offset, x.body_len, x.index_offset, x.index_len, x.raw_len, x.chunks";
+const COLUMNS: &str = "x.hash, x.pack, x.body_offset, x.body_len, x.index_offset, x.index_len, x.raw_len, x.chunks";
 
 impl Packs<'_> {
     /// Notes that a pack is about to be written, so that a sweep finds it if the writer dies.
@@ -189,10 +188,8 @@ impl Packs<'_> {
         let failed = "recording a holder";
         let mut tx = self.0.write().await?;
         let head = ("INSERT INTO xorb_holders (xorb, repo, account)", 3, "ON CONFLICT DO NOTHING");
-        insert_rows(&mut tx, failed, head, xorbs, |q, xorb| {
-            q.bind(xorb.to_string()).bind(repo.as_str()).bind(account)
-        })
-        .await?;
+        insert_rows(&mut tx, failed, head, xorbs, |q, xorb| q.bind(xorb.to_string()).bind(repo.as_str()).bind(account))
+            .await?;
         tx.commit().await.map_err(StoreError::database(failed))
     }
 

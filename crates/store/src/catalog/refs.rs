@@ -45,13 +45,7 @@ impl Refs<'_> {
     ///
     /// # Errors
     /// [`StoreError::RefMoved`] when `name` points at neither `old` nor `new`.
-    pub async fn swing(
-        &self,
-        repo: &RepoKey,
-        name: &str,
-        old: Option<GitOid>,
-        new: GitOid,
-    ) -> Result<(), StoreError> {
+    pub async fn swing(&self, repo: &RepoKey, name: &str, old: Option<GitOid>, new: GitOid) -> Result<(), StoreError> {
         let mut tx = self.0.write().await?;
         swing(&mut tx, repo, name, old, new).await?;
         tx.commit().await.map_err(StoreError::database("moving a ref"))

@@ -326,10 +326,8 @@ impl Repos<'_> {
         }
         for tag in &query.tags {
             binds.push(tag.clone());
-            sql += &format!(
-                " AND EXISTS (SELECT 1 FROM repo_tags t WHERE t.repo = r.key AND t.tag = ${})",
-                binds.len()
-            );
+            sql +=
+                &format!(" AND EXISTS (SELECT 1 FROM repo_tags t WHERE t.repo = r.key AND t.tag = ${})", binds.len());
         }
         sql += &format!(" AND {}", viewer.sees(&mut binds));
         sql += &format!(

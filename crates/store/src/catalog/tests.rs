@@ -151,8 +151,7 @@ async fn repositories_are_listed_for_those_who_may_see_them(catalog: Catalog) {
         offset: 0,
     };
     let ids = async |query: &RepoQuery, viewer: &Viewer| {
-        let mut ids: Vec<_> =
-            catalog.repos().list(query, viewer).await.unwrap().into_iter().map(|r| r.id).collect();
+        let mut ids: Vec<_> = catalog.repos().list(query, viewer).await.unwrap().into_iter().map(|r| r.id).collect();
         ids.sort();
         ids
     };
@@ -176,9 +175,8 @@ async fn repositories_are_listed_for_those_who_may_see_them(catalog: Catalog) {
     assert!(visible(of(&ada)).await && !visible(of(&bob)).await && !visible(Viewer::default()).await);
     let xorb = XetHash::from_bytes([3; 32]);
     catalog.packs().hold(&[xorb], &hidden.key, &ada.id).await.unwrap();
-    let seen = async |viewer: Viewer| {
-        !catalog.repos().visible_xorbs(&[xorb.to_string()], &viewer).await.unwrap().is_empty()
-    };
+    let seen =
+        async |viewer: Viewer| !catalog.repos().visible_xorbs(&[xorb.to_string()], &viewer).await.unwrap().is_empty();
     assert!(seen(of(&ada)).await && !seen(of(&bob)).await && !seen(Viewer::default()).await);
     catalog.packs().hold(&[xorb], &shared.key, &ada.id).await.unwrap();
     assert!(seen(of(&bob)).await && !seen(Viewer::default()).await);
@@ -293,7 +291,8 @@ async fn contents_and_xorbs_survive_the_round_trip(catalog: Catalog) {
         raw_len: 200,
         chunks: 1,
     };
-    let sealed = SealedPack { id: id.clone(), size_bytes: 300, xorbs: vec![xorb.clone()], dedup: vec![(hash(4), hash(3))] };
+    let sealed =
+        SealedPack { id: id.clone(), size_bytes: 300, xorbs: vec![xorb.clone()], dedup: vec![(hash(4), hash(3))] };
     assert_eq!(catalog.packs().seal(&sealed).await.unwrap(), 1);
     assert_eq!(catalog.packs().xorbs(&[hash(3), hash(9)]).await.unwrap(), std::slice::from_ref(&xorb));
     assert_eq!(catalog.packs().with_chunks(&[hash(4)]).await.unwrap(), [xorb]);

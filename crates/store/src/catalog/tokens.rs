@@ -48,8 +48,7 @@ pub struct TokenRecord {
 #[derive(Debug)]
 pub struct Tokens<'a>(pub(super) &'a Catalog);
 
-const COLUMNS: &str =
-    "t.id AS token_id, t.account, t.name AS token_name, t.scope, t.limited, t.created_at AS token_created_at, t.expires_at, t.last_used_at";
+const COLUMNS: &str = "t.id AS token_id, t.account, t.name AS token_name, t.scope, t.limited, t.created_at AS token_created_at, t.expires_at, t.last_used_at";
 
 impl Tokens<'_> {
     /// Adds a token whose secret is `secret`.

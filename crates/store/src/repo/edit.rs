@@ -100,9 +100,7 @@ impl TreeEdit {
         for part in parents {
             let nodes = folder.change(catalog).await?;
             nodes.check_case(part, path)?;
-            let next = nodes.by_name.entry(part.to_owned()).or_insert_with(|| {
-                Node::Folder(Folder::default())
-            });
+            let next = nodes.by_name.entry(part.to_owned()).or_insert_with(|| Node::Folder(Folder::default()));
             nodes.folded.entry(part.to_lowercase()).or_insert_with(|| part.to_owned());
             match next {
                 Node::Folder(next) => folder = next,

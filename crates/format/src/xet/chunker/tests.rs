@@ -79,33 +79,20 @@ fn cuts_follow_the_rule_where_matches_come_early() {
     for period in [1, 7, 64, 65, 1000, 4096, 8191, 8192, 70_000] {
         for seed in 0..20 {
             let data = repetitive(seed, period, 400_000);
-            assert_eq!(
-                lengths(&data, &[usize::MAX]),
-                lengths_by_rule(&data),
-                "period {period}"
-            );
+            assert_eq!(lengths(&data, &[usize::MAX]), lengths_by_rule(&data), "period {period}");
         }
     }
 }
 
 #[test]
 fn a_match_before_the_minimum_does_not_count() {
-    for (hashed, cut) in [
-        (20, None),
-        (63, None),
-        (64, None),
-        (65, Some(MIN_CHUNK)),
-        (66, Some(MIN_CHUNK + 1)),
-    ] {
+    for (hashed, cut) in [(20, None), (63, None), (64, None), (65, Some(MIN_CHUNK)), (66, Some(MIN_CHUNK + 1))] {
         // Bytes that match when the hash starts with them.
         let tail = (0..)
             .map(|seed| noise(seed, hashed))
             .find(|tail| {
-                let add = |hash: u64, &byte: &u8| {
-                    (hash << 1).wrapping_add(gearhash::DEFAULT_TABLE[usize::from(byte)])
-                };
-                (1..=hashed)
-                    .all(|len| (tail[..len].iter().fold(0, add) >> 48 == 0) == (len == hashed))
+                let add = |hash: u64, &byte: &u8| (hash << 1).wrapping_add(gearhash::DEFAULT_TABLE[usize::from(byte)]);
+                (1..=hashed).all(|len| (tail[..len].iter().fold(0, add) >> 48 == 0) == (len == hashed))
             })
             .unwrap();
         let data = [vec![0; MIN_CHUNK - 65], tail, vec![0; MAX_CHUNK]].concat();

@@ -14,9 +14,7 @@ fn root_by_levels(chunks: &[(XetHash, u64)]) -> XetHash {
         let mut rest = nodes.as_slice();
         while !rest.is_empty() {
             let most = rest.len().min(9);
-            let cut = (2..most)
-                .find(|&i| rest[i].0.as_bytes()[24].is_multiple_of(4))
-                .map_or(most, |i| i + 1);
+            let cut = (2..most).find(|&i| rest[i].0.as_bytes()[24].is_multiple_of(4)).map_or(most, |i| i + 1);
             parents.push(parent(&rest[..cut]));
             rest = &rest[cut..];
         }
@@ -33,10 +31,7 @@ fn text_swaps_the_bytes_of_each_word() {
     assert_eq!(hash.to_string(), text);
     assert_eq!(text.parse::<XetHash>().unwrap(), hash);
     assert_eq!(serde_json::to_string(&hash).unwrap(), format!("\"{text}\""));
-    assert_eq!(
-        serde_json::from_str::<XetHash>(&format!("\"{text}\"")).unwrap(),
-        hash
-    );
+    assert_eq!(serde_json::from_str::<XetHash>(&format!("\"{text}\"")).unwrap(), hash);
 }
 
 #[test]
@@ -65,9 +60,7 @@ fn only_the_one_spelling_is_read() {
 /// Vectors published with the reference implementation.
 #[test]
 fn roots_agree_with_published_vectors() {
-    let one: XetHash = "cfc5d07f6f03c29bbf424132963fe08d19a37d5757aaf520bf08119f05cd56d6"
-        .parse()
-        .unwrap();
+    let one: XetHash = "cfc5d07f6f03c29bbf424132963fe08d19a37d5757aaf520bf08119f05cd56d6".parse().unwrap();
     assert_eq!(root(&[(one, 100)]), one);
     assert_eq!(
         file_hash(&[(one, 100)]).to_string(),

@@ -35,18 +35,11 @@ impl ShardFooter {
         let offset = shard.len().saturating_sub(FOOTER_LEN);
         let mut input = shard.get(offset..).unwrap_or_default();
         if input.len() < FOOTER_LEN {
-            return Err(FormatError::Truncated {
-                what: WHAT,
-                needed: FOOTER_LEN as u64,
-                got: input.len() as u64,
-            });
+            return Err(FormatError::Truncated { what: WHAT, needed: FOOTER_LEN as u64, got: input.len() as u64 });
         }
         let version = take_u64(&mut input, WHAT)?;
         if version != VERSION {
-            return Err(FormatError::UnknownVersion {
-                what: WHAT,
-                version,
-            });
+            return Err(FormatError::UnknownVersion { what: WHAT, version });
         }
         take_slice(&mut input, 8 * 8, WHAT)?;
         let key: [u8; 32] = take(&mut input, WHAT)?;
@@ -54,16 +47,9 @@ impl ShardFooter {
         let expires_s = take_u64(&mut input, WHAT)?;
         take_slice(&mut input, (6 + 3) * 8, WHAT)?;
         if take_u64(&mut input, WHAT)? != offset as u64 {
-            return Err(FormatError::Rule {
-                what: WHAT,
-                rule: "it names its own offset",
-            });
+            return Err(FormatError::Rule { what: WHAT, rule: "it names its own offset" });
         }
-        Ok(Self {
-            hmac_key: (key != [0; 32]).then_some(key),
-            created_s,
-            expires_s,
-        })
+        Ok(Self { hmac_key: (key != [0; 32]).then_some(key), created_s, expires_s })
     }
 }
 

@@ -32,8 +32,8 @@ const RECORD_LEN: usize = 48;
 const VERSION: u64 = 2;
 
 const TAG: [u8; 32] = [
-    b'H', b'F', b'R', b'e', b'p', b'o', b'M', b'e', b't', b'a', b'D', b'a', b't', b'a', 0, 85, 105,
-    103, 69, 106, 123, 129, 87, 131, 165, 189, 217, 92, 205, 209, 74, 169,
+    b'H', b'F', b'R', b'e', b'p', b'o', b'M', b'e', b't', b'a', b'D', b'a', b't', b'a', 0, 85, 105, 103, 69, 106, 123,
+    129, 87, 131, 165, 189, 217, 92, 205, 209, 74, 169,
 ];
 
 /// In the flags of a file: range hashes follow its terms.

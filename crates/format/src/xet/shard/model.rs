@@ -75,10 +75,7 @@ impl ShardFile {
     /// Length of the file in bytes, as its terms say.
     #[must_use]
     pub fn len_bytes(&self) -> u64 {
-        self.terms
-            .iter()
-            .map(|term| u64::from(term.unpacked_bytes))
-            .sum()
+        self.terms.iter().map(|term| u64::from(term.unpacked_bytes)).sum()
     }
 }
 

@@ -23,53 +23,30 @@ fn term() -> impl Strategy<Value = Term> {
 }
 
 fn file(with_ranges: bool) -> impl Strategy<Value = ShardFile> {
-    (
-        hash(),
-        prop::collection::vec((term(), hash()), 0..5),
-        any::<Option<[u8; 32]>>(),
-    )
-        .prop_map(move |(file_hash, terms, sha256)| {
+    (hash(), prop::collection::vec((term(), hash()), 0..5), any::<Option<[u8; 32]>>()).prop_map(
+        move |(file_hash, terms, sha256)| {
             let (terms, hashes): (Vec<_>, Vec<_>) = terms.into_iter().unzip();
-            ShardFile {
-                file_hash,
-                terms,
-                range_hashes: with_ranges.then_some(hashes),
-                sha256,
-            }
-        })
-}
-
-fn xorb() -> impl Strategy<Value = ShardXorb> {
-    let chunk = (hash(), 1u32..=131_072, any::<bool>());
-    (hash(), any::<u32>(), prop::collection::vec(chunk, 1..20)).prop_map(
-        |(hash, stored_bytes, list)| {
-            let mut raw_bytes = 0;
-            let mut chunks = Vec::new();
-            for (hash, raw_len, dedup_candidate) in list {
-                chunks.push(ShardChunk {
-                    hash,
-                    offset: raw_bytes,
-                    raw_len,
-                    dedup_candidate,
-                });
-                raw_bytes += raw_len;
-            }
-            ShardXorb {
-                hash,
-                raw_bytes,
-                stored_bytes,
-                chunks,
-            }
+            ShardFile { file_hash, terms, range_hashes: with_ranges.then_some(hashes), sha256 }
         },
     )
 }
 
+fn xorb() -> impl Strategy<Value = ShardXorb> {
+    let chunk = (hash(), 1u32..=131_072, any::<bool>());
+    (hash(), any::<u32>(), prop::collection::vec(chunk, 1..20)).prop_map(|(hash, stored_bytes, list)| {
+        let mut raw_bytes = 0;
+        let mut chunks = Vec::new();
+        for (hash, raw_len, dedup_candidate) in list {
+            chunks.push(ShardChunk { hash, offset: raw_bytes, raw_len, dedup_candidate });
+            raw_bytes += raw_len;
+        }
+        ShardXorb { hash, raw_bytes, stored_bytes, chunks }
+    })
+}
+
 fn shard() -> impl Strategy<Value = Shard> {
     any::<bool>().prop_flat_map(|with_ranges| {
-        (
-            prop::collection::vec(file(with_ranges), 0..4),
-            prop::collection::vec(xorb(), 0..4),
-        )
+        (prop::collection::vec(file(with_ranges), 0..4), prop::collection::vec(xorb(), 0..4))
             .prop_map(|(files, xorbs)| Shard { files, xorbs })
     })
 }
@@ -102,21 +79,12 @@ fn other_tags_and_versions_are_refused() {
     assert!(matches!(parse(&bytes), Err(FormatError::BadMagic { .. })));
     bytes[0] ^= 1;
     bytes[32] = 3;
-    assert!(matches!(
-        parse(&bytes),
-        Err(FormatError::UnknownVersion { version: 3, .. })
-    ));
+    assert!(matches!(parse(&bytes), Err(FormatError::UnknownVersion { version: 3, .. })));
 }
 
 #[test]
 fn counts_without_bytes_are_refused_at_once() {
-    for flags in [
-        0,
-        WITH_RANGE_HASHES,
-        WITH_SHA256,
-        WITH_RANGE_HASHES | WITH_SHA256,
-        u32::MAX,
-    ] {
+    for flags in [0, WITH_RANGE_HASHES, WITH_SHA256, WITH_RANGE_HASHES | WITH_SHA256, u32::MAX] {
         for count in [1, 5, u32::MAX - 1, u32::MAX] {
             let bytes = raw(&[([1; 32], [flags, count, 0, 0])]);
             assert!(matches!(parse(&bytes), Err(FormatError::Truncated { .. })));
@@ -130,14 +98,7 @@ fn counts_without_bytes_are_refused_at_once() {
 
 #[test]
 fn terms_outside_the_bounds_are_refused() {
-    for words in [
-        [0, 1, 5, 5],
-        [0, 1, 6, 5],
-        [0, 1, 0, 8193],
-        [0, (64 << 20) + 1, 0, 2],
-        [0, 1, 0, 2],
-        [0, 0, 0, 1],
-    ] {
+    for words in [[0, 1, 5, 5], [0, 1, 6, 5], [0, 1, 0, 8193], [0, (64 << 20) + 1, 0, 2], [0, 1, 0, 2], [0, 0, 0, 1]] {
         let bytes = raw(&[([1; 32], [0, 1, 0, 0]), ([2; 32], words), END, END]);
         assert!(parse(&bytes).is_err(), "{words:?}");
     }
@@ -154,22 +115,10 @@ fn listings_that_contradict_themselves_are_refused() {
         parse(&raw(&records))
     };
     assert!(xorb(30, &[[0, 10, 0, 0], [10, 20, 0, 0]]).is_ok());
-    assert!(
-        xorb(31, &[[0, 10, 0, 0], [10, 20, 0, 0]]).is_err(),
-        "another sum"
-    );
-    assert!(
-        xorb(30, &[[1, 10, 0, 0], [11, 20, 0, 0]]).is_err(),
-        "does not begin at 0"
-    );
-    assert!(
-        xorb(30, &[[0, 10, 0, 0], [9, 20, 0, 0]]).is_err(),
-        "overlap"
-    );
-    assert!(
-        xorb(10, &[[0, 10, 0, 0], [10, 0, 0, 0]]).is_err(),
-        "empty chunk"
-    );
+    assert!(xorb(31, &[[0, 10, 0, 0], [10, 20, 0, 0]]).is_err(), "another sum");
+    assert!(xorb(30, &[[1, 10, 0, 0], [11, 20, 0, 0]]).is_err(), "does not begin at 0");
+    assert!(xorb(30, &[[0, 10, 0, 0], [9, 20, 0, 0]]).is_err(), "overlap");
+    assert!(xorb(10, &[[0, 10, 0, 0], [10, 0, 0, 0]]).is_err(), "empty chunk");
     assert!(xorb(131_073, &[[0, 131_073, 0, 0]]).is_err(), "long chunk");
     assert!(xorb(0, &[]).is_err(), "empty xorb");
     let many: Vec<_> = (0..1024).map(|i| [i * 131_072, 131_072, 0, 0]).collect();
@@ -188,67 +137,28 @@ fn range_hashes_belong_to_all_files_or_none() {
 #[test]
 fn the_byte_budget_holds() {
     let bytes = Shard::default().to_upload().unwrap();
-    let limits = Limits {
-        shard_bytes: bytes.len() as u64 - 1,
-        ..Limits::default()
-    };
-    assert!(matches!(
-        Shard::parse(&bytes, &limits),
-        Err(FormatError::TooLarge { .. })
-    ));
+    let limits = Limits { shard_bytes: bytes.len() as u64 - 1, ..Limits::default() };
+    assert!(matches!(Shard::parse(&bytes, &limits), Err(FormatError::TooLarge { .. })));
 }
 
 #[test]
 fn a_file_with_other_numbers_of_terms_and_range_hashes_is_not_written() {
-    let file = ShardFile {
-        range_hashes: Some(vec![XetHash::ZERO]),
-        ..ShardFile::default()
-    };
-    assert!(
-        Shard {
-            files: vec![file],
-            xorbs: Vec::new()
-        }
-        .to_upload()
-        .is_err()
-    );
+    let file = ShardFile { range_hashes: Some(vec![XetHash::ZERO]), ..ShardFile::default() };
+    assert!(Shard { files: vec![file], xorbs: Vec::new() }.to_upload().is_err());
 }
 
 #[test]
 fn a_hash_that_would_end_a_section_is_not_written() {
-    let file = ShardFile {
-        file_hash: XetHash::BOOKEND,
-        ..ShardFile::default()
-    };
-    let xorb = ShardXorb {
-        hash: XetHash::BOOKEND,
-        ..ShardXorb::default()
-    };
+    let file = ShardFile { file_hash: XetHash::BOOKEND, ..ShardFile::default() };
+    let xorb = ShardXorb { hash: XetHash::BOOKEND, ..ShardXorb::default() };
     assert!(write_dedup(std::slice::from_ref(&xorb), &DedupOptions::default()).is_err());
-    assert!(
-        Shard {
-            files: vec![file],
-            xorbs: Vec::new()
-        }
-        .to_upload()
-        .is_err()
-    );
-    assert!(
-        Shard {
-            files: Vec::new(),
-            xorbs: vec![xorb]
-        }
-        .to_upload()
-        .is_err()
-    );
+    assert!(Shard { files: vec![file], xorbs: Vec::new() }.to_upload().is_err());
+    assert!(Shard { files: Vec::new(), xorbs: vec![xorb] }.to_upload().is_err());
 }
 
 #[test]
 fn chunks_are_eligible_by_mark_or_by_hash() {
-    let mut chunk = ShardChunk {
-        hash: XetHash::from_bytes([1; 32]),
-        ..ShardChunk::default()
-    };
+    let mut chunk = ShardChunk { hash: XetHash::from_bytes([1; 32]), ..ShardChunk::default() };
     assert!(!chunk.is_eligible());
     chunk.dedup_candidate = true;
     assert!(chunk.is_eligible());

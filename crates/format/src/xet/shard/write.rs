@@ -44,12 +44,7 @@ pub struct DedupOptions {
 
 impl Default for DedupOptions {
     fn default() -> Self {
-        Self {
-            hmac_key: None,
-            created_s: 0,
-            expires_s: u64::MAX,
-            lookup_tables: true,
-        }
+        Self { hmac_key: None, created_s: 0, expires_s: u64::MAX, lookup_tables: true }
     }
 }
 
@@ -110,11 +105,7 @@ pub fn write_dedup(xorbs: &[ShardXorb], options: &DedupOptions) -> Result<Vec<u8
         out.extend(record.to_le_bytes());
         out.extend(position.to_le_bytes());
     }
-    footer.tables = [
-        (files_at, 0),
-        (files_at, by_xorb.len() as u64),
-        (chunks_at, by_chunk.len() as u64),
-    ];
+    footer.tables = [(files_at, 0), (files_at, by_xorb.len() as u64), (chunks_at, by_chunk.len() as u64)];
     footer.write(&mut out);
     Ok(out)
 }
@@ -135,10 +126,7 @@ fn write_record(hash: &XetHash, words: [u32; 4], out: &mut Vec<u8>) {
 /// Refuses the hash that would end the section.
 fn not_bookend(hash: &XetHash) -> Result<(), FormatError> {
     if *hash == XetHash::BOOKEND {
-        return Err(FormatError::Rule {
-            what: "shard",
-            rule: "no file or xorb hashes to all ones",
-        });
+        return Err(FormatError::Rule { what: "shard", rule: "no file or xorb hashes to all ones" });
     }
     Ok(())
 }
@@ -149,14 +137,11 @@ fn write_bookend(out: &mut Vec<u8>) {
 
 fn count(len: usize, what: &'static str) -> Result<u32, FormatError> {
     let limit = u32::MAX - 1;
-    u32::try_from(len)
-        .ok()
-        .filter(|&len| len <= limit)
-        .ok_or(FormatError::TooLarge {
-            what,
-            size: len as u64,
-            limit: limit.into(),
-        })
+    u32::try_from(len).ok().filter(|&len| len <= limit).ok_or(FormatError::TooLarge {
+        what,
+        size: len as u64,
+        limit: limit.into(),
+    })
 }
 
 fn write_file(file: &ShardFile, out: &mut Vec<u8>) -> Result<(), FormatError> {
@@ -175,17 +160,9 @@ fn write_file(file: &ShardFile, out: &mut Vec<u8>) -> Result<(), FormatError> {
     if file.sha256.is_some() {
         flags |= WITH_SHA256;
     }
-    write_record(
-        &file.file_hash,
-        [flags, count(file.terms.len(), "number of terms")?, 0, 0],
-        out,
-    );
+    write_record(&file.file_hash, [flags, count(file.terms.len(), "number of terms")?, 0, 0], out);
     for term in &file.terms {
-        write_record(
-            &term.xorb,
-            [0, term.unpacked_bytes, term.start, term.end],
-            out,
-        );
+        write_record(&term.xorb, [0, term.unpacked_bytes, term.start, term.end], out);
     }
     for hash in file.range_hashes.iter().flatten() {
         write_record(hash, [0; 4], out);
@@ -197,26 +174,14 @@ fn write_file(file: &ShardFile, out: &mut Vec<u8>) -> Result<(), FormatError> {
 }
 
 /// Appends a xorb and returns the number of records written.
-fn write_xorb(
-    xorb: &ShardXorb,
-    key: Option<&[u8; 32]>,
-    out: &mut Vec<u8>,
-) -> Result<u32, FormatError> {
+fn write_xorb(xorb: &ShardXorb, key: Option<&[u8; 32]>, out: &mut Vec<u8>) -> Result<u32, FormatError> {
     not_bookend(&xorb.hash)?;
     let entries = count(xorb.chunks.len(), "number of chunks in the xorb")?;
     out.reserve((xorb.chunks.len() + 1) * RECORD_LEN);
-    write_record(
-        &xorb.hash,
-        [0, entries, xorb.raw_bytes, xorb.stored_bytes],
-        out,
-    );
+    write_record(&xorb.hash, [0, entries, xorb.raw_bytes, xorb.stored_bytes], out);
     for chunk in &xorb.chunks {
         let hash = key.map_or(chunk.hash, |key| chunk.hash.keyed(key));
-        let flags = if chunk.dedup_candidate {
-            DEDUP_CANDIDATE
-        } else {
-            0
-        };
+        let flags = if chunk.dedup_candidate { DEDUP_CANDIDATE } else { 0 };
         write_record(&hash, [chunk.offset, chunk.raw_len, flags, 0], out);
     }
     Ok(entries + 1)

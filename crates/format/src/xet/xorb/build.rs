@@ -44,10 +44,7 @@ pub struct XorbBuilder {
 impl std::fmt::Debug for XorbBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let chunks = self.chunks.len();
-        f.debug_struct("XorbBuilder")
-            .field("chunks", &chunks)
-            .field("raw_len", &self.raw_len)
-            .finish_non_exhaustive()
+        f.debug_struct("XorbBuilder").field("chunks", &chunks).field("raw_len", &self.raw_len).finish_non_exhaustive()
     }
 }
 
@@ -55,10 +52,7 @@ impl XorbBuilder {
     /// An empty xorb whose chunks are encoded by `choice`.
     #[must_use]
     pub fn new(choice: SchemeChoice) -> Self {
-        Self {
-            encoder: ChunkEncoder::new(choice),
-            ..Self::default()
-        }
+        Self { encoder: ChunkEncoder::new(choice), ..Self::default() }
     }
 
     /// Whether a chunk of `raw_len` bytes still fits.
@@ -148,9 +142,6 @@ impl XorbBuilder {
             body_len: (self.drained + self.body.len()) as u32,
             footer_len: 0,
         };
-        Ok(Xorb {
-            body: self.body,
-            listing,
-        })
+        Ok(Xorb { body: self.body, listing })
     }
 }

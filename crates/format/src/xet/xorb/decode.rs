@@ -24,12 +24,7 @@ impl ChunkDecoder {
     /// # Errors
     /// Every [`FormatError`] of LZ4 frames; [`FormatError::LengthMismatch`] when `stored` has another length than the
     /// header says or decodes to another length; [`FormatError::TrailingBytes`] when bytes follow the frame.
-    pub fn decode(
-        &mut self,
-        header: ChunkHeader,
-        stored: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), FormatError> {
+    pub fn decode(&mut self, header: ChunkHeader, stored: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
         if stored.len() != header.stored_len() {
             return Err(FormatError::LengthMismatch {
                 what: "stored chunk in bytes",
@@ -61,12 +56,7 @@ impl ChunkDecoder {
 ///
 /// # Errors
 /// Those of [`ChunkHeader::new`] and [`ChunkDecoder::decode`].
-pub fn decode_chunk(
-    scheme: Scheme,
-    stored: &[u8],
-    raw_len: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), FormatError> {
+pub fn decode_chunk(scheme: Scheme, stored: &[u8], raw_len: usize, out: &mut Vec<u8>) -> Result<(), FormatError> {
     let header = ChunkHeader::new(scheme, stored.len(), raw_len)?;
     ChunkDecoder::new().decode(header, stored, out)
 }

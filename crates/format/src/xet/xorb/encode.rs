@@ -36,10 +36,7 @@ pub struct ChunkEncoder {
 
 impl std::fmt::Debug for ChunkEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChunkEncoder")
-            .field("choice", &self.choice)
-            .field("tried", &self.tried)
-            .finish_non_exhaustive()
+        f.debug_struct("ChunkEncoder").field("choice", &self.choice).field("tried", &self.tried).finish_non_exhaustive()
     }
 }
 
@@ -131,12 +128,7 @@ impl ChunkEncoder {
     }
 
     /// Appends a frame of `raw` to `out` if it is shorter; tells which scheme decodes what was appended.
-    fn write(
-        &mut self,
-        scheme: Scheme,
-        raw: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Option<Scheme>, FormatError> {
+    fn write(&mut self, scheme: Scheme, raw: &[u8], out: &mut Vec<u8>) -> Result<Option<Scheme>, FormatError> {
         let shrunk = match scheme {
             Scheme::None => false,
             Scheme::Lz4 => frame::write(raw, &mut self.table, out)?,
@@ -154,10 +146,6 @@ impl ChunkEncoder {
 ///
 /// # Errors
 /// Those of [`ChunkEncoder::encode`].
-pub fn encode_chunk(
-    raw: &[u8],
-    choice: SchemeChoice,
-    out: &mut Vec<u8>,
-) -> Result<ChunkHeader, FormatError> {
+pub fn encode_chunk(raw: &[u8], choice: SchemeChoice, out: &mut Vec<u8>) -> Result<ChunkHeader, FormatError> {
     ChunkEncoder::new(choice).encode(raw, out)
 }

@@ -87,26 +87,13 @@ impl FooterSkipper {
         self.len += bytes.len();
         let seen = self.len.min(8);
         let [ident @ .., version] = self.head;
-        if ident
-            .iter()
-            .zip(FOOTER_IDENT)
-            .take(seen)
-            .any(|(&byte, expected)| byte != expected)
-        {
-            return Err(FormatError::BadMagic {
-                what: "xorb footer",
-            });
+        if ident.iter().zip(FOOTER_IDENT).take(seen).any(|(&byte, expected)| byte != expected) {
+            return Err(FormatError::BadMagic { what: "xorb footer" });
         }
         if seen == 8 && version > 1 {
-            return Err(FormatError::UnknownVersion {
-                what: "xorb footer",
-                version: version.into(),
-            });
+            return Err(FormatError::UnknownVersion { what: "xorb footer", version: version.into() });
         }
-        for &byte in bytes
-            .get(bytes.len().saturating_sub(4)..)
-            .unwrap_or_default()
-        {
+        for &byte in bytes.get(bytes.len().saturating_sub(4)..).unwrap_or_default() {
             self.last.rotate_left(1);
             self.last[3] = byte;
         }
@@ -117,20 +104,12 @@ impl FooterSkipper {
     pub(super) fn finish(&self) -> Result<usize, FormatError> {
         let shortest = 40 + 4;
         if self.len < shortest {
-            return Err(FormatError::Truncated {
-                what: "xorb footer",
-                needed: shortest as u64,
-                got: self.len as u64,
-            });
+            return Err(FormatError::Truncated { what: "xorb footer", needed: shortest as u64, got: self.len as u64 });
         }
         let announced = u64::from(u32::from_le_bytes(self.last));
         let actual = self.len as u64 - 4;
         if announced != actual {
-            return Err(FormatError::LengthMismatch {
-                what: "footer length in bytes",
-                expected: announced,
-                actual,
-            });
+            return Err(FormatError::LengthMismatch { what: "footer length in bytes", expected: announced, actual });
         }
         Ok(self.len)
     }

@@ -43,17 +43,9 @@ const OVERHEAD: usize = 7 + 4 + 4;
 /// Appends `raw` as a frame of one block to `out` and tells whether the frame is shorter than `raw`.
 ///
 /// When it is not, or when `raw` is longer than a chunk, `out` is left as it was.
-pub(super) fn write(
-    raw: &[u8],
-    table: &mut CompressTable,
-    out: &mut Vec<u8>,
-) -> Result<bool, FormatError> {
+pub(super) fn write(raw: &[u8], table: &mut CompressTable, out: &mut Vec<u8>) -> Result<bool, FormatError> {
     let start = out.len();
-    let block_size = if raw.len() <= 64 << 10 {
-        4 << 4
-    } else {
-        5 << 4
-    };
+    let block_size = if raw.len() <= 64 << 10 { 4 << 4 } else { 5 << 4 };
     let descriptor = [VERSION | INDEPENDENT, block_size];
     out.extend(MAGIC);
     out.extend(descriptor);
@@ -102,11 +94,8 @@ pub(super) fn read(frame: &[u8], raw: &mut [u8]) -> Result<(), FormatError> {
         } else if header.flags & INDEPENDENT != 0 {
             block::decompress_into(block, room).map_err(|source| FormatError::Lz4 { source })?
         } else {
-            let window = done
-                .get(done.len().saturating_sub(WINDOW)..)
-                .unwrap_or_default();
-            block::decompress_into_with_dict(block, room, window)
-                .map_err(|source| FormatError::Lz4 { source })?
+            let window = done.get(done.len().saturating_sub(WINDOW)..).unwrap_or_default();
+            block::decompress_into_with_dict(block, room, window).map_err(|source| FormatError::Lz4 { source })?
         };
     }
     if filled != raw.len() {
@@ -120,10 +109,7 @@ pub(super) fn read(frame: &[u8], raw: &mut [u8]) -> Result<(), FormatError> {
         check("content of the LZ4 frame", raw, take_u32(&mut input, WHAT)?)?;
     }
     if !input.is_empty() {
-        return Err(FormatError::TrailingBytes {
-            what: WHAT,
-            len: input.len() as u64,
-        });
+        return Err(FormatError::TrailingBytes { what: WHAT, len: input.len() as u64 });
     }
     Ok(())
 }
@@ -142,24 +128,15 @@ impl Header {
         let summed = *input;
         let [flags, size] = take(input, WHAT)?;
         if flags & VERSION_MASK != VERSION {
-            return Err(FormatError::UnknownVersion {
-                what: WHAT,
-                version: u64::from(flags >> 6),
-            });
+            return Err(FormatError::UnknownVersion { what: WHAT, version: u64::from(flags >> 6) });
         }
         if flags & (RESERVED | DICTIONARY) != 0 || size & 0b1000_1111 != 0 {
-            return Err(FormatError::Rule {
-                what: WHAT,
-                rule: "reserved bits are zero and no dictionary is used",
-            });
+            return Err(FormatError::Rule { what: WHAT, rule: "reserved bits are zero and no dictionary is used" });
         }
         let block_len = match size >> 4 {
             code @ 4..=7 => 1 << (2 * code + 8),
             _ => {
-                return Err(FormatError::Rule {
-                    what: WHAT,
-                    rule: "the block size code is 4 to 7",
-                });
+                return Err(FormatError::Rule { what: WHAT, rule: "the block size code is 4 to 7" });
             }
         };
         if flags & CONTENT_SIZE != 0 {
@@ -204,13 +181,5 @@ fn header_checksum(descriptor: &[u8]) -> u8 {
 
 fn check(what: &'static str, bytes: &[u8], expected: u32) -> Result<(), FormatError> {
     let actual = XxHash32::oneshot(0, bytes);
-    if actual == expected {
-        Ok(())
-    } else {
-        Err(FormatError::ChecksumMismatch {
-            what,
-            expected,
-            actual,
-        })
-    }
+    if actual == expected { Ok(()) } else { Err(FormatError::ChecksumMismatch { what, expected, actual }) }
 }

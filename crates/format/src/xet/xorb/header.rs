@@ -51,11 +51,7 @@ impl ChunkHeader {
     /// # Errors
     /// [`FormatError::Empty`], [`FormatError::TooLarge`] and [`FormatError::LengthMismatch`] when the bounds do not
     /// hold.
-    pub const fn new(
-        scheme: Scheme,
-        stored_len: usize,
-        raw_len: usize,
-    ) -> Result<Self, FormatError> {
+    pub const fn new(scheme: Scheme, stored_len: usize, raw_len: usize) -> Result<Self, FormatError> {
         if raw_len == 0 || stored_len == 0 {
             return Err(FormatError::Empty { what: "chunk" });
         }
@@ -80,11 +76,7 @@ impl ChunkHeader {
                 actual: stored_len as u64,
             });
         }
-        Ok(Self {
-            stored_len: stored_len as u32,
-            raw_len: raw_len as u32,
-            scheme,
-        })
+        Ok(Self { stored_len: stored_len as u32, raw_len: raw_len as u32, scheme })
     }
 
     /// Reads and checks a header.
@@ -94,10 +86,7 @@ impl ChunkHeader {
     pub fn parse(bytes: [u8; CHUNK_HEADER_LEN]) -> Result<Self, FormatError> {
         let [version, s0, s1, s2, scheme, r0, r1, r2] = bytes;
         if version != 0 {
-            return Err(FormatError::UnknownVersion {
-                what: "chunk header",
-                version: version.into(),
-            });
+            return Err(FormatError::UnknownVersion { what: "chunk header", version: version.into() });
         }
         let scheme = Scheme::from_byte(scheme)?;
         let stored_len = u32::from_le_bytes([s0, s1, s2, 0]) as usize;

@@ -53,9 +53,7 @@ impl XorbListing {
     /// Raw bytes of a chunk range; `None` as for [`chunks`](Self::chunks).
     #[must_use]
     pub fn raw_len_of(&self, range: Range<u32>) -> Option<u32> {
-        self.chunks(range)?
-            .iter()
-            .try_fold(0u32, |sum, chunk| sum.checked_add(chunk.raw_len))
+        self.chunks(range)?.iter().try_fold(0u32, |sum, chunk| sum.checked_add(chunk.raw_len))
     }
 
     /// Bytes of the body that hold a chunk range, headers included; `None` as for [`chunks`](Self::chunks).
@@ -68,8 +66,6 @@ impl XorbListing {
     /// Range hash of a chunk range, as shards carry it; `None` as for [`chunks`](Self::chunks).
     #[must_use]
     pub fn range_hash(&self, range: Range<u32>) -> Option<XetHash> {
-        Some(hash::range_hash(
-            self.chunks(range)?.iter().map(|chunk| &chunk.hash),
-        ))
+        Some(hash::range_hash(self.chunks(range)?.iter().map(|chunk| &chunk.hash)))
     }
 }

@@ -12,21 +12,13 @@ const SCHEMES: [Scheme; 3] = [Scheme::None, Scheme::Lz4, Scheme::Bg4Lz4];
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
 
 /// Single-precision weights around zero: they shrink only when grouped.
 fn weights(seed: u64, len: usize) -> Vec<u8> {
-    noise(seed, len / 4 * 2)
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .flat_map(|&[a, b]| [a, b, a & 0x83, 0x3D])
-        .collect()
+    noise(seed, len / 4 * 2).as_chunks::<2>().0.iter().flat_map(|&[a, b]| [a, b, a & 0x83, 0x3D]).collect()
 }
 
 fn choices() -> impl Strategy<Value = SchemeChoice> {
@@ -110,17 +102,9 @@ fn groups_take_every_fourth_byte() {
 #[test]
 fn weights_are_grouped_and_noise_is_stored_raw() {
     let mut out = Vec::new();
-    assert_eq!(
-        encode_chunk(&weights(1, 65_536), SchemeChoice::Auto, &mut out)
-            .unwrap()
-            .scheme(),
-        Scheme::Bg4Lz4
-    );
+    assert_eq!(encode_chunk(&weights(1, 65_536), SchemeChoice::Auto, &mut out).unwrap().scheme(), Scheme::Bg4Lz4);
     let header = encode_chunk(&noise(1, 65_536), SchemeChoice::Auto, &mut out).unwrap();
-    assert_eq!(
-        (header.scheme(), header.stored_len()),
-        (Scheme::None, 65_536)
-    );
+    assert_eq!((header.scheme(), header.stored_len()), (Scheme::None, 65_536));
     let text = b"the same words again and again, ".repeat(100);
     let header = encode_chunk(&text, SchemeChoice::Auto, &mut out).unwrap();
     assert_eq!(header.scheme(), Scheme::Lz4);
@@ -131,9 +115,7 @@ fn weights_are_grouped_and_noise_is_stored_raw() {
 fn a_trial_holds_for_32_chunks_or_until_the_next_file() {
     let (grouped, text) = (weights(1, 8192), b"words and words ".repeat(512));
     let mut encoder = ChunkEncoder::default();
-    let scheme = |encoder: &mut ChunkEncoder, raw: &[u8]| {
-        encoder.encode(raw, &mut Vec::new()).unwrap().scheme()
-    };
+    let scheme = |encoder: &mut ChunkEncoder, raw: &[u8]| encoder.encode(raw, &mut Vec::new()).unwrap().scheme();
     assert_eq!(scheme(&mut encoder, &grouped), Scheme::Bg4Lz4);
     for _ in 0..31 {
         assert_eq!(scheme(&mut encoder, &text), Scheme::Bg4Lz4);
@@ -158,10 +140,7 @@ fn headers_outside_the_bounds_are_refused() {
         (99, 5, 5),
     ] {
         let bytes = record(0, scheme, &[], stored, raw);
-        assert!(
-            ChunkHeader::parse(bytes.try_into().unwrap()).is_err(),
-            "{scheme} {stored} {raw}"
-        );
+        assert!(ChunkHeader::parse(bytes.try_into().unwrap()).is_err(), "{scheme} {stored} {raw}");
     }
     assert!(ChunkHeader::parse([1, 5, 0, 0, 0, 5, 0, 0]).is_err());
     assert!(encode_chunk(&[], SchemeChoice::Auto, &mut Vec::new()).is_err());
@@ -172,12 +151,7 @@ fn headers_outside_the_bounds_are_refused() {
 fn frames_of_every_kind_are_read() {
     let raw = b"some words, some more words, ".repeat(4000);
     let raw = &raw[..100_000];
-    for block_size in [
-        BlockSize::Max64KB,
-        BlockSize::Max256KB,
-        BlockSize::Max1MB,
-        BlockSize::Max4MB,
-    ] {
+    for block_size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
         for block_mode in [BlockMode::Independent, BlockMode::Linked] {
             for sums in [false, true] {
                 for size in [None, Some(raw.len() as u64)] {
@@ -198,11 +172,7 @@ fn frames_of_every_kind_are_read() {
                             decode_chunk(Scheme::Lz4, &bad, raw.len(), &mut out),
                             Err(FormatError::ChecksumMismatch { .. })
                         ));
-                        assert_eq!(
-                            out.len(),
-                            4 + raw.len(),
-                            "an error leaves the output as it was"
-                        );
+                        assert_eq!(out.len(), 4 + raw.len(), "an error leaves the output as it was");
                     }
                 }
             }
@@ -213,10 +183,7 @@ fn frames_of_every_kind_are_read() {
 #[test]
 fn a_bomb_gets_no_more_room_than_announced() {
     // 4 MiB of zeros in a frame of some 16 KiB, announced as one chunk.
-    let frame = reference_frame(
-        &vec![0; 4 << 20],
-        FrameInfo::new().block_size(BlockSize::Max4MB),
-    );
+    let frame = reference_frame(&vec![0; 4 << 20], FrameInfo::new().block_size(BlockSize::Max4MB));
     assert!(frame.len() < MAX_CHUNK);
     for scheme in [Scheme::Lz4, Scheme::Bg4Lz4] {
         let mut out = Vec::new();
@@ -236,10 +203,7 @@ fn frames_with_another_length_or_a_tail_are_refused() {
     }
     let mut tail = frame.clone();
     tail.push(0);
-    assert!(matches!(
-        decode_chunk(Scheme::Lz4, &tail, 1000, &mut out),
-        Err(FormatError::TrailingBytes { len: 1, .. })
-    ));
+    assert!(matches!(decode_chunk(Scheme::Lz4, &tail, 1000, &mut out), Err(FormatError::TrailingBytes { len: 1, .. })));
     let twice = [frame.as_slice(), frame.as_slice()].concat();
     assert!(decode_chunk(Scheme::Lz4, &twice, 2000, &mut out).is_err());
     for len in 0..frame.len() {
@@ -278,20 +242,11 @@ fn footers_are_told_from_the_body_and_ignored() {
             let (body, listing) = verify(&whole, &pieces).unwrap();
             assert_eq!(body, xorb.body);
             assert_eq!(listing.footer_len as usize, footer.len());
-            assert_eq!(
-                XorbListing {
-                    footer_len: 0,
-                    ..listing
-                },
-                xorb.listing
-            );
+            assert_eq!(XorbListing { footer_len: 0, ..listing }, xorb.listing);
         }
         let tail = [whole.as_slice(), b"more"].concat();
         assert!(verify(&tail, &[50]).is_err(), "bytes after the footer");
-        assert!(
-            verify(&whole[..whole.len() - 1], &[50]).is_err(),
-            "a cut footer"
-        );
+        assert!(verify(&whole[..whole.len() - 1], &[50]).is_err(), "a cut footer");
         assert!(verify(&footer, &[50]).is_err(), "nothing but a footer");
     }
     for wrong in [&b"XETBLOB\x02"[..], b"XETBLOC\x01", b"X", b"XETBLOB\x01"] {
@@ -308,22 +263,13 @@ fn another_name_is_refused() {
     let xorb = build(&[noise(1, 100)], SchemeChoice::Auto);
     let mut verifier = XorbVerifier::new();
     verifier.push(&xorb.body).unwrap();
-    assert!(matches!(
-        verifier.finish(&chunk_hash(b"other")),
-        Err(FormatError::HashMismatch { .. })
-    ));
+    assert!(matches!(verifier.finish(&chunk_hash(b"other")), Err(FormatError::HashMismatch { .. })));
 }
 
 #[test]
 fn an_empty_upload_is_refused() {
-    assert!(matches!(
-        XorbVerifier::new().finish(&XetHash::ZERO),
-        Err(FormatError::Empty { .. })
-    ));
-    assert!(matches!(
-        XorbBuilder::default().finish(),
-        Err(FormatError::Empty { .. })
-    ));
+    assert!(matches!(XorbVerifier::new().finish(&XetHash::ZERO), Err(FormatError::Empty { .. })));
+    assert!(matches!(XorbBuilder::default().finish(), Err(FormatError::Empty { .. })));
 }
 
 #[test]
@@ -347,10 +293,7 @@ fn more_chunks_than_allowed_are_refused() {
     let xorb = builder.finish().unwrap();
     assert_eq!(verify(&xorb.body, &[100_000]).unwrap().1, xorb.listing);
     let more = [xorb.body.as_slice(), &record(0, 0, b"x", 1, 1)].concat();
-    assert!(matches!(
-        verify(&more, &[100_000]),
-        Err(FormatError::TooLarge { limit: 8192, .. })
-    ));
+    assert!(matches!(verify(&more, &[100_000]), Err(FormatError::TooLarge { limit: 8192, .. })));
 }
 
 #[test]
@@ -367,23 +310,12 @@ fn more_raw_bytes_than_allowed_are_refused() {
     let xorb = builder.finish().unwrap();
     assert_eq!(verify(&xorb.body, &[999]).unwrap().1, xorb.listing);
     let more = [xorb.body.as_slice(), &record(0, 0, b"x", 1, 1)].concat();
-    assert!(matches!(
-        verify(&more, &[999]),
-        Err(FormatError::TooLarge {
-            limit: MAX_XORB_RAW,
-            ..
-        })
-    ));
+    assert!(matches!(verify(&more, &[999]), Err(FormatError::TooLarge { limit: MAX_XORB_RAW, .. })));
 }
 
 #[test]
 fn the_buffer_of_a_verifier_holds_one_chunk() {
-    let xorb = build(
-        &(0..40)
-            .map(|seed| noise(seed, MAX_CHUNK))
-            .collect::<Vec<_>>(),
-        SchemeChoice::Auto,
-    );
+    let xorb = build(&(0..40).map(|seed| noise(seed, MAX_CHUNK)).collect::<Vec<_>>(), SchemeChoice::Auto);
     let mut verifier = XorbVerifier::new();
     for piece in xorb.body.chunks(50_000) {
         verifier.push(piece).unwrap();

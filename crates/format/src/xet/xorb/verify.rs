@@ -70,10 +70,7 @@ impl XorbVerifier {
     /// more than 64 MiB of raw bytes, more than 8,192 chunks or an endless footer.
     pub fn push(&mut self, bytes: &[u8]) -> Result<usize, FormatError> {
         if self.failed {
-            return Err(FormatError::Rule {
-                what: "xorb",
-                rule: "nothing follows a refused piece",
-            });
+            return Err(FormatError::Rule { what: "xorb", rule: "nothing follows a refused piece" });
         }
         let taken = self.take(bytes);
         self.failed = taken.is_err();
@@ -87,11 +84,7 @@ impl XorbVerifier {
                 footer.push(rest, self.chunks.len())?;
                 break;
             }
-            rest = if self.part.is_empty() {
-                self.take_record(rest)?
-            } else {
-                self.take_part(rest)?
-            };
+            rest = if self.part.is_empty() { self.take_record(rest)? } else { self.take_part(rest)? };
         }
         let body = bytes.len() - if self.footer.is_some() { rest.len() } else { 0 };
         Ok(body)
@@ -127,19 +120,11 @@ impl XorbVerifier {
             return Ok(rest);
         };
         let header = ChunkHeader::parse(head)?;
-        let (more, rest) = bytes.split_at(
-            bytes
-                .len()
-                .min(header.record_len().saturating_sub(self.part.len())),
-        );
+        let (more, rest) = bytes.split_at(bytes.len().min(header.record_len().saturating_sub(self.part.len())));
         self.part.extend_from_slice(more);
         if self.part.len() == header.record_len() {
             let mut record = std::mem::take(&mut self.part);
-            self.accept(
-                header,
-                record.get(CHUNK_HEADER_LEN..).unwrap_or_default(),
-                &record,
-            )?;
+            self.accept(header, record.get(CHUNK_HEADER_LEN..).unwrap_or_default(), &record)?;
             record.clear();
             self.part = record;
         }
@@ -158,21 +143,12 @@ impl XorbVerifier {
         }
         let raw_len = self.raw_len + header.raw_len() as u64;
         if raw_len > MAX_XORB_RAW {
-            return Err(FormatError::TooLarge {
-                what: "raw xorb length in bytes",
-                size: raw_len,
-                limit: MAX_XORB_RAW,
-            });
+            return Err(FormatError::TooLarge { what: "raw xorb length in bytes", size: raw_len, limit: MAX_XORB_RAW });
         }
         Ok(header)
     }
 
-    fn accept(
-        &mut self,
-        header: ChunkHeader,
-        stored: &[u8],
-        record: &[u8],
-    ) -> Result<(), FormatError> {
+    fn accept(&mut self, header: ChunkHeader, stored: &[u8], record: &[u8]) -> Result<(), FormatError> {
         self.raw.clear();
         self.decoder.decode(header, stored, &mut self.raw)?;
         let hash = chunk_hash(&self.raw);
@@ -209,11 +185,7 @@ impl XorbVerifier {
     pub fn finish(self, expected: &XetHash) -> Result<XorbListing, FormatError> {
         let listing = self.finish_unnamed()?;
         if listing.hash != *expected {
-            return Err(FormatError::HashMismatch {
-                what: "xorb",
-                expected: *expected,
-                actual: listing.hash,
-            });
+            return Err(FormatError::HashMismatch { what: "xorb", expected: *expected, actual: listing.hash });
         }
         Ok(listing)
     }
@@ -224,10 +196,7 @@ impl XorbVerifier {
     /// Those of [`finish`](Self::finish), except for the comparison.
     pub fn finish_unnamed(self) -> Result<XorbListing, FormatError> {
         if self.failed {
-            return Err(FormatError::Rule {
-                what: "xorb",
-                rule: "no piece of it was refused",
-            });
+            return Err(FormatError::Rule { what: "xorb", rule: "no piece of it was refused" });
         }
         if !self.part.is_empty() {
             let needed = match self.part.first_chunk::<CHUNK_HEADER_LEN>() {
@@ -235,11 +204,7 @@ impl XorbVerifier {
                 None => CHUNK_HEADER_LEN,
             };
             let got = self.part.len() as u64;
-            return Err(FormatError::Truncated {
-                what: "chunk record",
-                needed: needed as u64,
-                got,
-            });
+            return Err(FormatError::Truncated { what: "chunk record", needed: needed as u64, got });
         }
         if self.chunks.is_empty() {
             return Err(FormatError::Empty { what: "xorb" });

@@ -111,11 +111,7 @@ pub fn check_id(id: &str) -> Result<(), InvalidId> {
     for segment in segments.by_ref().take(2) {
         check_segment(segment)?;
     }
-    if segments.next().is_some() {
-        Err(InvalidId::TooManySegments)
-    } else {
-        Ok(())
-    }
+    if segments.next().is_some() { Err(InvalidId::TooManySegments) } else { Ok(()) }
 }
 
 /// Checks an id that is about to be created: the shape, and that no address hides it.
@@ -131,11 +127,7 @@ pub fn check_new_id(id: &str) -> Result<(), InvalidId> {
         None => (id, None),
     };
     let hidden = is_in(first, RESERVED_NAMES) || name.is_some_and(|n| is_in(n, RESERVED_VERBS));
-    if hidden {
-        Err(InvalidId::Reserved)
-    } else {
-        Ok(())
-    }
+    if hidden { Err(InvalidId::Reserved) } else { Ok(()) }
 }
 
 fn check_segment(segment: &str) -> Result<(), InvalidId> {
@@ -147,10 +139,7 @@ fn check_segment(segment: &str) -> Result<(), InvalidId> {
         return Err(InvalidId::TooLong);
     }
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if !bytes
-        .iter()
-        .all(|&byte| is_word(byte) || byte == b'-' || byte == b'.')
-    {
+    if !bytes.iter().all(|&byte| is_word(byte) || byte == b'-' || byte == b'.') {
         return Err(InvalidId::BadCharacter);
     }
     if !is_word(first) || !is_word(last) {
@@ -160,10 +149,7 @@ fn check_segment(segment: &str) -> Result<(), InvalidId> {
         return Err(InvalidId::Doubled);
     }
     let end = bytes.len().saturating_sub(4);
-    if bytes
-        .get(end..)
-        .is_some_and(|tail| tail.eq_ignore_ascii_case(b".git"))
-    {
+    if bytes.get(end..).is_some_and(|tail| tail.eq_ignore_ascii_case(b".git")) {
         return Err(InvalidId::DotGit);
     }
     Ok(())
@@ -175,14 +161,7 @@ mod tests {
 
     #[test]
     fn ids_that_clients_send_are_accepted() {
-        for id in [
-            "gpt2",
-            "bert-base-uncased",
-            "a/b",
-            "__DUMMY__/x_",
-            "A.b-c_d/9",
-            "team/v1.0",
-        ] {
+        for id in ["gpt2", "bert-base-uncased", "a/b", "__DUMMY__/x_", "A.b-c_d/9", "team/v1.0"] {
             assert_eq!(check_id(id), Ok(()), "{id}");
         }
         assert_eq!(check_id(&format!("a/{}", "b".repeat(96))), Ok(()));

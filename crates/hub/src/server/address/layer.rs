@@ -48,12 +48,7 @@ where
         let (kind, id, id_span, path) = match canonical(request.uri().path()) {
             Canonical::Untouched => return Either::Left(self.inner.call(request)),
             Canonical::Refused(reply) => return Either::Right(ready(Ok(reply.into_response()))),
-            Canonical::Repo {
-                kind,
-                id,
-                id_span,
-                path,
-            } => (kind, id, id_span, path),
+            Canonical::Repo { kind, id, id_span, path } => (kind, id, id_span, path),
         };
         let original = match rewrite(request.uri(), &path) {
             Some(uri) => std::mem::replace(request.uri_mut(), uri),
@@ -62,12 +57,7 @@ where
                 return Either::Right(ready(Ok(reply.into_response())));
             }
         };
-        request.extensions_mut().insert(RepoAddress {
-            kind,
-            id,
-            original,
-            id_span,
-        });
+        request.extensions_mut().insert(RepoAddress { kind, id, original, id_span });
         Either::Left(self.inner.call(request))
     }
 }
@@ -87,10 +77,6 @@ impl<S: Sync> FromRequestParts<S> for RepoAddress {
     type Rejection = ErrorReply;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ErrorReply> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(|| ErrorReply::not_found("nothing answers here"))
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| ErrorReply::not_found("nothing answers here"))
     }
 }

@@ -9,16 +9,10 @@ use super::{RESERVED_NAMES, RESERVED_VERBS, RepoKind, check_id};
 use crate::wire::error::ErrorReply;
 
 /// Everything but the unreserved characters of RFC 3986.
-const ENCODE: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const ENCODE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Verbs followed by a revision and a path.
-const REVISION_AND_PATH: &[&str] = &[
-    "blame", "blob", "commits", "raw", "resolve", "tree", "treesize",
-];
+const REVISION_AND_PATH: &[&str] = &["blame", "blob", "commits", "raw", "resolve", "tree", "treesize"];
 
 /// Verbs followed by a revision (or ref name) and nothing else.
 const REVISION_ONLY: &[&str] = &[
@@ -77,13 +71,10 @@ fn try_canonical(raw_path: &str) -> Result<Canonical, ErrorReply> {
     let mut segments = Vec::with_capacity(8);
     let mut start = 1;
     for raw in raw_path.get(1..).unwrap_or_default().split('/') {
-        let text = percent_decode_str(raw)
-            .decode_utf8()
-            .map_err(|_| ErrorReply::bad_request("the address is not UTF-8"))?;
+        let text =
+            percent_decode_str(raw).decode_utf8().map_err(|_| ErrorReply::bad_request("the address is not UTF-8"))?;
         if text.chars().any(|c| c.is_control()) {
-            return Err(ErrorReply::bad_request(
-                "the address contains a control character",
-            ));
+            return Err(ErrorReply::bad_request("the address contains a control character"));
         }
         if is_dot(&text) {
             return Err(dot_segment());
@@ -114,17 +105,8 @@ fn try_canonical(raw_path: &str) -> Result<Canonical, ErrorReply> {
     };
     let segments = segments.get(skip..).unwrap_or_default();
     let (id, id_span, rest) = take_id(segments, is_api)?;
-    let path = if is_api {
-        api_path(rest)?
-    } else {
-        web_path(rest)?
-    };
-    Ok(Canonical::Repo {
-        kind,
-        id,
-        id_span,
-        path,
-    })
+    let path = if is_api { api_path(rest)? } else { web_path(rest)? };
+    Ok(Canonical::Repo { kind, id, id_span, path })
 }
 
 /// Takes one or two segments as the id, without the `.git` that git puts behind it.
@@ -134,11 +116,7 @@ fn take_id<'s, 'a>(
 ) -> Result<(String, Range<usize>, &'s [Segment<'a>]), ErrorReply> {
     let bare = |segment: &'s Segment<'a>| {
         let text = segment.text.as_ref();
-        if is_api {
-            text
-        } else {
-            text.strip_suffix(".git").unwrap_or(text)
-        }
+        if is_api { text } else { text.strip_suffix(".git").unwrap_or(text) }
     };
     let (first, second) = match segments {
         [] => return Err(ErrorReply::not_found("nothing answers here")),
@@ -154,22 +132,12 @@ fn take_id<'s, 'a>(
         Some(second) => (format!("{}/{}", first.text, bare(second)), second, 2),
     };
     if let Err(why) = check_id(&id) {
-        return Err(ErrorReply::bad_request(format!(
-            "`{id}` is no repository id: {why}"
-        )));
+        return Err(ErrorReply::bad_request(format!("`{id}` is no repository id: {why}")));
     }
     // A well formed id may still have come encoded, so its length is taken from the raw text.
-    let dot_git = if bare(last).len() < last.text.len() {
-        ".git".len()
-    } else {
-        0
-    };
+    let dot_git = if bare(last).len() < last.text.len() { ".git".len() } else { 0 };
     let end = last.start + last.raw.len().saturating_sub(dot_git);
-    Ok((
-        id,
-        first.start..end,
-        segments.get(taken..).unwrap_or_default(),
-    ))
+    Ok((id, first.start..end, segments.get(taken..).unwrap_or_default()))
 }
 
 fn api_path(rest: &[Segment<'_>]) -> Result<String, ErrorReply> {
@@ -183,20 +151,15 @@ fn api_path(rest: &[Segment<'_>]) -> Result<String, ErrorReply> {
 fn web_path(rest: &[Segment<'_>]) -> Result<String, ErrorReply> {
     match rest {
         [] => Ok("/~page/home".to_owned()),
-        [verb, after @ ..] if matches!(verb.text.as_ref(), "resolve" | "raw") => {
-            join("/~file", &verb.text, after)
-        }
+        [verb, after @ ..] if matches!(verb.text.as_ref(), "resolve" | "raw") => join("/~file", &verb.text, after),
         [info, lfs, after @ ..] if info.text == "info" && lfs.text == "lfs" => {
             let mut path = "/~lfs".to_owned();
-            after
-                .iter()
-                .for_each(|segment| push(&mut path, &segment.text));
+            after.iter().for_each(|segment| push(&mut path, &segment.text));
             Ok(path)
         }
         [verb, ..] if verb.text == "info" || verb.text.starts_with("git-") => {
             let mut path = "/~git".to_owned();
-            rest.iter()
-                .for_each(|segment| push(&mut path, &segment.text));
+            rest.iter().for_each(|segment| push(&mut path, &segment.text));
             Ok(path)
         }
         [verb, after @ ..] => join("/~page", &verb.text, after),
@@ -237,14 +200,8 @@ fn is_ref_kind(word: &str) -> bool {
 }
 
 /// Appends a file path; slashes may have come encoded, and doubled ones are dropped.
-fn push_file_path<'a>(
-    path: &mut String,
-    words: impl Iterator<Item = &'a str>,
-) -> Result<(), ErrorReply> {
-    for word in words
-        .flat_map(|word| word.split('/'))
-        .filter(|word| !word.is_empty())
-    {
+fn push_file_path<'a>(path: &mut String, words: impl Iterator<Item = &'a str>) -> Result<(), ErrorReply> {
+    for word in words.flat_map(|word| word.split('/')).filter(|word| !word.is_empty()) {
         if is_dot(word) {
             return Err(dot_segment());
         }

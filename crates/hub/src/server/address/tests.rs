@@ -26,50 +26,20 @@ fn every_form_of_the_api_is_one() {
         ("/api/models/gpt2", "model gpt2 /~api/info"),
         ("/api/datasets/a/b", "dataset a/b /~api/info"),
         ("/api/models/gpt2/tree/main", "model gpt2 /~api/tree/main"),
-        (
-            "/api/models/a/b/tree/main/x/y",
-            "model a/b /~api/tree/main/x/y",
-        ),
-        (
-            "/api/models/a/b/tree/main/x%2Fy",
-            "model a/b /~api/tree/main/x/y",
-        ),
+        ("/api/models/a/b/tree/main/x/y", "model a/b /~api/tree/main/x/y"),
+        ("/api/models/a/b/tree/main/x%2Fy", "model a/b /~api/tree/main/x/y"),
         ("/api/models/a/b/tree/main/", "model a/b /~api/tree/main"),
-        (
-            "/api/models/a/b/revision/refs%2Fpr%2F1",
-            "model a/b /~api/revision/refs%2Fpr%2F1",
-        ),
-        (
-            "/api/models/a/b/revision/refs/pr/1",
-            "model a/b /~api/revision/refs%2Fpr%2F1",
-        ),
-        (
-            "/api/models/a/b/tree/refs/pr/1/x",
-            "model a/b /~api/tree/refs%2Fpr%2F1/x",
-        ),
+        ("/api/models/a/b/revision/refs%2Fpr%2F1", "model a/b /~api/revision/refs%2Fpr%2F1"),
+        ("/api/models/a/b/revision/refs/pr/1", "model a/b /~api/revision/refs%2Fpr%2F1"),
+        ("/api/models/a/b/tree/refs/pr/1/x", "model a/b /~api/tree/refs%2Fpr%2F1/x"),
         ("/api/models/a/b/tree/refs/x", "model a/b /~api/tree/refs/x"),
-        (
-            "/api/models/a/b/branch/feat%2Fx",
-            "model a/b /~api/branch/feat%2Fx",
-        ),
+        ("/api/models/a/b/branch/feat%2Fx", "model a/b /~api/branch/feat%2Fx"),
         ("/api/models/a/b/commit/main", "model a/b /~api/commit/main"),
         ("/api/models/a/b/refs", "model a/b /~api/refs"),
-        (
-            "/api/models/a/b/discussions/3/comment",
-            "model a/b /~api/discussions/3/comment",
-        ),
-        (
-            "/api/models/a/b/resolve/main/x",
-            "model a/b /~file/resolve/main/x",
-        ),
-        (
-            "/api/models/a/b/xet-read-token/None",
-            "model a/b /~api/xet-read-token/None",
-        ),
-        (
-            "/api/models/a/b/compare/main..feat%2Fx",
-            "model a/b /~api/compare/main..feat%2Fx",
-        ),
+        ("/api/models/a/b/discussions/3/comment", "model a/b /~api/discussions/3/comment"),
+        ("/api/models/a/b/resolve/main/x", "model a/b /~file/resolve/main/x"),
+        ("/api/models/a/b/xet-read-token/None", "model a/b /~api/xet-read-token/None"),
+        ("/api/models/a/b/compare/main..feat%2Fx", "model a/b /~api/compare/main..feat%2Fx"),
     ] {
         assert_eq!(seen(path), want, "{path}");
     }
@@ -81,54 +51,21 @@ fn every_form_of_files_pages_and_git_is_one() {
         ("/a/b", "model a/b /~page/home"),
         ("/gpt2", "model gpt2 /~page/home"),
         ("/datasets/a/b", "dataset a/b /~page/home"),
-        (
-            "/a/b/resolve/main/x/y.bin",
-            "model a/b /~file/resolve/main/x/y.bin",
-        ),
-        (
-            "/gpt2/resolve/main/config.json",
-            "model gpt2 /~file/resolve/main/config.json",
-        ),
-        (
-            "/datasets/d/resolve/main/x",
-            "dataset d /~file/resolve/main/x",
-        ),
-        (
-            "/a/b/resolve/refs/convert/parquet/x",
-            "model a/b /~file/resolve/refs%2Fconvert%2Fparquet/x",
-        ),
-        (
-            "/a/b/resolve/feat%2Fx/y",
-            "model a/b /~file/resolve/feat%2Fx/y",
-        ),
+        ("/a/b/resolve/main/x/y.bin", "model a/b /~file/resolve/main/x/y.bin"),
+        ("/gpt2/resolve/main/config.json", "model gpt2 /~file/resolve/main/config.json"),
+        ("/datasets/d/resolve/main/x", "dataset d /~file/resolve/main/x"),
+        ("/a/b/resolve/refs/convert/parquet/x", "model a/b /~file/resolve/refs%2Fconvert%2Fparquet/x"),
+        ("/a/b/resolve/feat%2Fx/y", "model a/b /~file/resolve/feat%2Fx/y"),
         ("/a/b/resolve/main//x", "model a/b /~file/resolve/main/x"),
-        (
-            "/a/b/resolve/main/a%20b+c%25",
-            "model a/b /~file/resolve/main/a%20b%2Bc%25",
-        ),
-        (
-            "/a/b/resolve/main/é",
-            "model a/b /~file/resolve/main/%C3%A9",
-        ),
+        ("/a/b/resolve/main/a%20b+c%25", "model a/b /~file/resolve/main/a%20b%2Bc%25"),
+        ("/a/b/resolve/main/é", "model a/b /~file/resolve/main/%C3%A9"),
         ("/a/b/raw/main/x", "model a/b /~file/raw/main/x"),
         ("/a/b/blob/main/x", "model a/b /~page/blob/main/x"),
         ("/a/b/commits/main", "model a/b /~page/commits/main"),
-        (
-            "/a/b.git/info/lfs/objects/batch",
-            "model a/b /~lfs/objects/batch",
-        ),
-        (
-            "/gpt2.git/info/lfs/objects/batch",
-            "model gpt2 /~lfs/objects/batch",
-        ),
-        (
-            "/datasets/a/b.git/info/lfs/objects/batch",
-            "dataset a/b /~lfs/objects/batch",
-        ),
-        (
-            "/a/b/info/lfs/objects/verify",
-            "model a/b /~lfs/objects/verify",
-        ),
+        ("/a/b.git/info/lfs/objects/batch", "model a/b /~lfs/objects/batch"),
+        ("/gpt2.git/info/lfs/objects/batch", "model gpt2 /~lfs/objects/batch"),
+        ("/datasets/a/b.git/info/lfs/objects/batch", "dataset a/b /~lfs/objects/batch"),
+        ("/a/b/info/lfs/objects/verify", "model a/b /~lfs/objects/verify"),
         ("/a/b.git/info/refs", "model a/b /~git/info/refs"),
         ("/a/b/git-upload-pack", "model a/b /~git/git-upload-pack"),
     ] {
@@ -189,30 +126,16 @@ fn hostile_addresses_are_refused() {
 #[test]
 fn a_renamed_repository_keeps_the_rest_of_the_address() {
     for (old, new) in [
-        (
-            "/api/models/a/b/tree/feat%2Fx?limit=1",
-            "/api/models/c/d/tree/feat%2Fx?limit=1",
-        ),
+        ("/api/models/a/b/tree/feat%2Fx?limit=1", "/api/models/c/d/tree/feat%2Fx?limit=1"),
         ("/gpt2/resolve/main/x", "/c/d/resolve/main/x"),
-        (
-            "/datasets/a/b.git/info/lfs/objects/batch",
-            "/datasets/c/d.git/info/lfs/objects/batch",
-        ),
+        ("/datasets/a/b.git/info/lfs/objects/batch", "/datasets/c/d.git/info/lfs/objects/batch"),
         ("/%61/b", "/c/d"),
     ] {
         let original: Uri = old.parse().unwrap();
-        let Canonical::Repo {
-            kind, id, id_span, ..
-        } = canonical(original.path())
-        else {
+        let Canonical::Repo { kind, id, id_span, .. } = canonical(original.path()) else {
             panic!("{old} is a repository");
         };
-        let address = RepoAddress {
-            kind,
-            id,
-            original,
-            id_span,
-        };
+        let address = RepoAddress { kind, id, original, id_span };
         assert_eq!(address.path_under("c/d"), new);
     }
 }
@@ -221,23 +144,16 @@ async fn ask(path: &str) -> (StatusCode, String) {
     let routes = Router::new()
         .route(
             "/~file/resolve/{rev}/{*path}",
-            get(
-                |repo: RepoAddress, Path((rev, path)): Path<(String, String)>| async move {
-                    format!("{}|{rev}|{path}|{}", repo.id, repo.original)
-                },
-            ),
+            get(|repo: RepoAddress, Path((rev, path)): Path<(String, String)>| async move {
+                format!("{}|{rev}|{path}|{}", repo.id, repo.original)
+            }),
         )
-        .route(
-            "/~api/info",
-            get(|repo: RepoAddress| async move { repo.id }),
-        );
+        .route("/~api/info", get(|repo: RepoAddress| async move { repo.id }));
     let service = AddressLayer.layer(routes);
     let request = Request::get(path).body(Body::empty()).unwrap();
     let reply = service.oneshot(request).await.unwrap();
     let status = reply.status();
-    let body = axum::body::to_bytes(reply.into_body(), 1 << 20)
-        .await
-        .unwrap();
+    let body = axum::body::to_bytes(reply.into_body(), 1 << 20).await.unwrap();
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
@@ -254,10 +170,7 @@ async fn refusals_are_json_and_internal_paths_are_closed() {
     let (status, body) = ask("/~api/info").await;
     assert_eq!(status, 404);
     assert_eq!(body, r#"{"error":"nothing answers here"}"#);
-    assert_eq!(
-        ask("/api/models/x/y").await,
-        (StatusCode::OK, "x/y".to_owned())
-    );
+    assert_eq!(ask("/api/models/x/y").await, (StatusCode::OK, "x/y".to_owned()));
 }
 
 #[tokio::test]

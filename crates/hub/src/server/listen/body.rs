@@ -32,13 +32,7 @@ impl TimedBody {
         if inner.is_end_stream() {
             return Body::empty();
         }
-        Body::new(Self {
-            inner: Some(inner),
-            idle,
-            linger_bytes,
-            timer: None,
-            ended: false,
-        })
+        Body::new(Self { inner: Some(inner), idle, linger_bytes, timer: None, ended: false })
     }
 }
 
@@ -46,10 +40,7 @@ impl HttpBody for TimedBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
@@ -60,15 +51,10 @@ impl HttpBody for TimedBody {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let idle = this.idle;
-        let timer = this
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
         ready!(timer.as_mut().poll(cx));
         this.ended = true;
-        let error = io::Error::new(
-            io::ErrorKind::TimedOut,
-            "no bytes of the body came for a while",
-        );
+        let error = io::Error::new(io::ErrorKind::TimedOut, "no bytes of the body came for a while");
         Poll::Ready(Some(Err(error.into())))
     }
 
@@ -77,9 +63,7 @@ impl HttpBody for TimedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner
-            .as_ref()
-            .map_or_else(SizeHint::default, HttpBody::size_hint)
+        self.inner.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
     }
 }
 

@@ -51,10 +51,7 @@ async fn start(options: ListenOptions) -> Running {
                 "late"
             }),
         )
-        .route(
-            "/stuck",
-            get(|| async { std::future::pending::<&str>().await }),
-        )
+        .route("/stuck", get(|| async { std::future::pending::<&str>().await }))
         .route(
             "/endless",
             get(|| async {
@@ -62,20 +59,14 @@ async fn start(options: ListenOptions) -> Running {
                 Body::from_stream(futures::stream::repeat(piece))
             }),
         );
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_address();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move {
         let _ = stopped.await;
     };
     let task = tokio::spawn(listener.serve(routes, options, shutdown));
-    Running {
-        address,
-        stop,
-        task,
-    }
+    Running { address, stop, task }
 }
 
 impl Running {
@@ -104,10 +95,7 @@ async fn answer(stream: &mut TcpStream) -> String {
                 return text;
             }
         }
-        let count = timeout(SOON, stream.read(&mut buffer))
-            .await
-            .unwrap()
-            .unwrap();
+        let count = timeout(SOON, stream.read(&mut buffer)).await.unwrap().unwrap();
         assert!(count > 0, "connection ended after: {text}");
         got.extend_from_slice(&buffer[..count]);
     }
@@ -169,16 +157,11 @@ async fn an_upload_that_stops_moving_fails_and_one_that_crawls_does_not() {
 async fn a_download_that_nobody_reads_is_given_up() {
     let server = start(impatient()).await;
     let mut stream = server.connect().await;
-    stream
-        .write_all(b"GET /endless HTTP/1.1\r\nhost: hub\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /endless HTTP/1.1\r\nhost: hub\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(900)).await;
     // Whatever the system holds for us can still be read, and then it ends.
     let mut buffer = vec![0; 1 << 20];
-    let ended = timeout(SOON, async {
-        while !matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)) {}
-    });
+    let ended = timeout(SOON, async { while !matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)) {} });
     assert!(ended.await.is_ok());
     server.stop().await;
 }
@@ -201,27 +184,19 @@ async fn a_refused_upload_is_read_to_its_end_so_that_the_answer_arrives() {
 async fn shutdown_finishes_what_is_under_way() {
     let server = start(impatient()).await;
     let mut busy = server.connect().await;
-    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: hub\r\n\r\n")
-        .await
-        .unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: hub\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let address = server.address;
     let stopping = tokio::spawn(server.stop());
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(
-        TcpStream::connect(address).await.is_err(),
-        "no new connection is accepted"
-    );
+    assert!(TcpStream::connect(address).await.is_err(), "no new connection is accepted");
     assert!(answer(&mut busy).await.ends_with("late"));
     assert_eq!(stopping.await.unwrap(), Drained { cut_off: 0 });
 }
 
 #[tokio::test]
 async fn shutdown_does_not_wait_for_silent_clients_nor_forever() {
-    let patient = ListenOptions {
-        head_timeout: SOON * 4,
-        ..impatient()
-    };
+    let patient = ListenOptions { head_timeout: SOON * 4, ..impatient() };
     let server = start(patient.clone()).await;
     let _silent = server.connect().await;
     let mut idle = server.connect().await;
@@ -233,21 +208,14 @@ async fn shutdown_does_not_wait_for_silent_clients_nor_forever() {
 
     let server = start(patient).await;
     let mut stuck = server.connect().await;
-    stuck
-        .write_all(b"GET /stuck HTTP/1.1\r\nhost: hub\r\n\r\n")
-        .await
-        .unwrap();
+    stuck.write_all(b"GET /stuck HTTP/1.1\r\nhost: hub\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(server.stop().await, Drained { cut_off: 1 });
 }
 
 #[tokio::test]
 async fn connections_above_the_limit_wait_for_a_seat() {
-    let server = start(ListenOptions {
-        max_connections: 1,
-        ..impatient()
-    })
-    .await;
+    let server = start(ListenOptions { max_connections: 1, ..impatient() }).await;
     let mut first = server.connect().await;
     first.write_all(GET).await.unwrap();
     answer(&mut first).await;

@@ -19,10 +19,7 @@ impl SignedQuery {
     #[must_use]
     pub fn new(signer: &Signer, purpose: Purpose, expires_at_s: u64, texts: &[&str]) -> Self {
         let proof = signer.sign(purpose, expires_at_s, texts);
-        Self {
-            expires_at_s,
-            proof,
-        }
+        Self { expires_at_s, proof }
     }
 
     /// Takes the parameters out of a query.
@@ -32,23 +29,14 @@ impl SignedQuery {
     pub fn from_query(query: &Query) -> Result<Self, Refused> {
         let expires_at_s = query.number("exp").ok().flatten().ok_or(Refused::Forged)?;
         let proof = query.text("sig").ok_or(Refused::Forged)?.to_owned();
-        Ok(Self {
-            expires_at_s,
-            proof,
-        })
+        Ok(Self { expires_at_s, proof })
     }
 
     /// Checks against the facts that the handler read from the address.
     ///
     /// # Errors
     /// See [`Signer::check`].
-    pub fn check(
-        &self,
-        signer: &Signer,
-        purpose: Purpose,
-        texts: &[&str],
-        now_s: u64,
-    ) -> Result<(), Refused> {
+    pub fn check(&self, signer: &Signer, purpose: Purpose, texts: &[&str], now_s: u64) -> Result<(), Refused> {
         signer.check(purpose, self.expires_at_s, texts, &self.proof, now_s)
     }
 }
@@ -71,10 +59,7 @@ mod tests {
         let read = SignedQuery::from_query(&Query::parse(&format!("part=7&{made}")).unwrap());
         let read = read.unwrap();
         assert_eq!(read, made);
-        assert_eq!(
-            read.check(&signer, Purpose::LfsUpload, &["oid", "7"], 50),
-            Ok(())
-        );
+        assert_eq!(read.check(&signer, Purpose::LfsUpload, &["oid", "7"], 50), Ok(()));
         let check = |texts: &[&str], now_s| read.check(&signer, Purpose::LfsUpload, texts, now_s);
         assert_eq!(check(&["oid", "8"], 50), Err(Refused::Forged));
         assert_eq!(check(&["oid", "7"], 51), Err(Refused::Expired));

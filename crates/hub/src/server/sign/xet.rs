@@ -87,13 +87,7 @@ mod tests {
     use super::*;
 
     fn claim(scope: XetScope) -> XetClaim {
-        XetClaim {
-            repo: "r1".into(),
-            user: Some("u1".into()),
-            limited: false,
-            scope,
-            expires_at_s: 100,
-        }
+        XetClaim { repo: "r1".into(), user: Some("u1".into()), limited: false, scope, expires_at_s: 100 }
     }
 
     #[test]
@@ -103,10 +97,7 @@ mod tests {
         let token = claim.seal(&signer);
         assert_eq!(XetClaim::open(&token, &signer, 100), Ok(claim));
         assert_eq!(XetClaim::open(&token, &signer, 101), Err(Refused::Expired));
-        assert_eq!(
-            XetClaim::open(&token, &Signer::new([4; 32]), 0),
-            Err(Refused::Forged)
-        );
+        assert_eq!(XetClaim::open(&token, &Signer::new([4; 32]), 0), Err(Refused::Forged));
     }
 
     #[test]
@@ -126,10 +117,7 @@ mod tests {
         let json = serde_json::to_vec(&claim(XetScope::Write)).unwrap();
         let body = URL_SAFE_NO_PAD.encode(json);
         let proof = signer.sign(Purpose::LfsUpload, 100, &[&body]);
-        assert_eq!(
-            XetClaim::open(&format!("xet_{body}.{proof}"), &signer, 0),
-            Err(Refused::Forged)
-        );
+        assert_eq!(XetClaim::open(&format!("xet_{body}.{proof}"), &signer, 0), Err(Refused::Forged));
     }
 
     #[test]

@@ -43,10 +43,7 @@ impl<S> Layer<S> for Telemetry {
     type Service = TelemetryService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TelemetryService {
-            inner,
-            metrics: Arc::clone(&self.metrics),
-        }
+        TelemetryService { inner, metrics: Arc::clone(&self.metrics) }
     }
 }
 
@@ -86,11 +83,7 @@ where
         }));
         Box::pin(async move {
             let reply = match reply {
-                Ok(reply) => {
-                    AssertUnwindSafe(reply.instrument(span))
-                        .catch_unwind()
-                        .await
-                }
+                Ok(reply) => AssertUnwindSafe(reply.instrument(span)).catch_unwind().await,
                 Err(panic) => Err(panic),
             };
             let mut reply = match reply {
@@ -101,9 +94,7 @@ where
                     ErrorReply::internal().into_response()
                 }
             };
-            reply
-                .headers_mut()
-                .insert(X_REQUEST_ID, finish.id.to_header());
+            reply.headers_mut().insert(X_REQUEST_ID, finish.id.to_header());
             finish.head(reply.status(), reply.extensions_mut().remove());
             if reply.body().is_end_stream() {
                 finish.complete();
@@ -144,18 +135,14 @@ impl Finish {
     }
 
     fn route(&self) -> &str {
-        self.seen
-            .as_ref()
-            .and_then(|seen| seen.template.as_ref())
-            .map_or(UNMATCHED, |t| t.as_str())
+        self.seen.as_ref().and_then(|seen| seen.template.as_ref()).map_or(UNMATCHED, |t| t.as_str())
     }
 
     fn head(&mut self, status: StatusCode, seen: Option<RouteSeen>) {
         self.status = Some(status);
         self.seen = seen;
         let took = self.began.elapsed();
-        self.metrics
-            .count(self.method.as_str(), self.route(), status.as_u16(), took);
+        self.metrics.count(self.method.as_str(), self.route(), status.as_u16(), took);
     }
 
     pub(super) fn sent(&mut self, count: u64) {

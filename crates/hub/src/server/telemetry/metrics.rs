@@ -14,20 +14,16 @@ use std::time::Duration;
 
 use super::process;
 
-const METHODS: [&str; 8] = [
-    "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "other",
-];
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "other"];
 
 const STATUSES: [u16; 30] = [
-    200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 412,
-    413, 414, 415, 416, 422, 429, 500, 501, 503, 504, 507,
+    200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 412, 413, 414, 415, 416,
+    422, 429, 500, 501, 503, 504, 507,
 ];
 
 /// Upper bounds of the latency buckets in microseconds.
-const BUCKETS_US: [u64; 12] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000,
-    60_000_000,
-];
+const BUCKETS_US: [u64; 12] =
+    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000, 60_000_000];
 
 type Gauge = Box<dyn Fn() -> f64 + Send + Sync>;
 
@@ -55,9 +51,7 @@ struct Series {
 
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Metrics")
-            .field("version", &self.version)
-            .finish_non_exhaustive()
+        f.debug_struct("Metrics").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
@@ -86,10 +80,7 @@ impl Metrics {
         F: Fn() -> f64 + Send + Sync + 'static,
     {
         let gauge = (name.to_owned(), help.to_owned(), Box::new(value) as Gauge);
-        self.gauges
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(gauge);
+        self.gauges.write().unwrap_or_else(PoisonError::into_inner).push(gauge);
     }
 
     pub(super) fn begin(&self) {
@@ -111,10 +102,7 @@ impl Metrics {
     /// Counts a request whose response head is ready after `took`.
     pub(super) fn count(&self, method: &str, route: &str, status: u16, took: Duration) {
         let series = self.series_of(method, route);
-        let status = STATUSES
-            .iter()
-            .position(|&s| s == status)
-            .unwrap_or(STATUSES.len());
+        let status = STATUSES.iter().position(|&s| s == status).unwrap_or(STATUSES.len());
         if let Some(counter) = series.statuses.get(status) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -127,18 +115,11 @@ impl Metrics {
     }
 
     fn series_of(&self, method: &str, route: &str) -> Arc<Series> {
-        let index = METHODS
-            .iter()
-            .position(|&m| m == method)
-            .unwrap_or(METHODS.len() - 1);
+        let index = METHODS.iter().position(|&m| m == method).unwrap_or(METHODS.len() - 1);
         let Some(routes) = self.series.get(index) else {
             return Arc::default();
         };
-        if let Some(series) = routes
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(route)
-        {
+        if let Some(series) = routes.read().unwrap_or_else(PoisonError::into_inner).get(route) {
             return Arc::clone(series);
         }
         let mut routes = routes.write().unwrap_or_else(PoisonError::into_inner);
@@ -152,60 +133,23 @@ impl Metrics {
         self.render_requests(&mut out);
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let in_flight = self.in_flight.load(Ordering::Relaxed).max(0);
-        head(
-            &mut out,
-            "weighthouse_http_in_flight",
-            "gauge",
-            "Requests being answered.",
-        );
-        line(
-            &mut out,
-            format_args!("weighthouse_http_in_flight {in_flight}"),
-        );
+        head(&mut out, "weighthouse_http_in_flight", "gauge", "Requests being answered.");
+        line(&mut out, format_args!("weighthouse_http_in_flight {in_flight}"));
         let name = "weighthouse_http_request_bytes_total";
-        head(
-            &mut out,
-            name,
-            "counter",
-            "Bytes of request bodies received.",
-        );
-        line(
-            &mut out,
-            format_args!("{name} {}", load(&self.request_bytes)),
-        );
+        head(&mut out, name, "counter", "Bytes of request bodies received.");
+        line(&mut out, format_args!("{name} {}", load(&self.request_bytes)));
         let name = "weighthouse_http_response_bytes_total";
         head(&mut out, name, "counter", "Bytes of response bodies sent.");
-        line(
-            &mut out,
-            format_args!("{name} {}", load(&self.response_bytes)),
-        );
-        for (name, help, value) in self
-            .gauges
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-        {
+        line(&mut out, format_args!("{name} {}", load(&self.response_bytes)));
+        for (name, help, value) in self.gauges.read().unwrap_or_else(PoisonError::into_inner).iter() {
             let name = format!("weighthouse_{name}");
             head(&mut out, &name, "gauge", help);
             line(&mut out, format_args!("{name} {}", value()));
         }
-        head(
-            &mut out,
-            "weighthouse_build_info",
-            "gauge",
-            "Version of the program.",
-        );
-        line(
-            &mut out,
-            format_args!("weighthouse_build_info{{version=\"{}\"}} 1", self.version),
-        );
+        head(&mut out, "weighthouse_build_info", "gauge", "Version of the program.");
+        line(&mut out, format_args!("weighthouse_build_info{{version=\"{}\"}} 1", self.version));
         let name = "process_start_time_seconds";
-        head(
-            &mut out,
-            name,
-            "gauge",
-            "Start of the process in Unix seconds.",
-        );
+        head(&mut out, name, "gauge", "Start of the process in Unix seconds.");
         line(&mut out, format_args!("{name} {}", self.started_at_s));
         if let Some(bytes) = process::resident_bytes() {
             let name = "process_resident_memory_bytes";
@@ -219,25 +163,13 @@ impl Metrics {
         let mut all: Vec<(&str, Box<str>, Arc<Series>)> = Vec::new();
         for (method, routes) in METHODS.iter().zip(&self.series) {
             let routes = routes.read().unwrap_or_else(PoisonError::into_inner);
-            all.extend(
-                routes
-                    .iter()
-                    .map(|(route, s)| (*method, route.clone(), Arc::clone(s))),
-            );
+            all.extend(routes.iter().map(|(route, s)| (*method, route.clone(), Arc::clone(s))));
         }
         all.sort_unstable_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
         let name = "weighthouse_http_requests_total";
-        head(
-            out,
-            name,
-            "counter",
-            "Requests by method, route and status.",
-        );
+        head(out, name, "counter", "Requests by method, route and status.");
         for (method, route, series) in &all {
-            let names = STATUSES
-                .iter()
-                .map(u16::to_string)
-                .chain(["other".to_owned()]);
+            let names = STATUSES.iter().map(u16::to_string).chain(["other".to_owned()]);
             for (status, counter) in names.zip(&series.statuses) {
                 let count = counter.load(Ordering::Relaxed);
                 if count > 0 {
@@ -262,10 +194,7 @@ impl Metrics {
             let mut count = 0;
             for (bound, bucket) in bounds.zip(&series.buckets) {
                 count += bucket.load(Ordering::Relaxed);
-                line(
-                    out,
-                    format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {count}"),
-                );
+                line(out, format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {count}"));
             }
             let sum = Duration::from_micros(series.sum_us.load(Ordering::Relaxed)).as_secs_f64();
             line(out, format_args!("{name}_sum{{{labels}}} {sum}"));
@@ -275,10 +204,7 @@ impl Metrics {
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    line(
-        out,
-        format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"),
-    );
+    line(out, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -287,10 +213,7 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 fn label(value: &str) -> String {
-    value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]

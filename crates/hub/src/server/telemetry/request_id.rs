@@ -57,9 +57,7 @@ impl RequestId {
 
 fn is_sane(id: &str) -> bool {
     (1..=MAX_LEN).contains(&id.len())
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-=_.:;".contains(&byte))
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-=_.:;".contains(&byte))
 }
 
 #[cfg(test)]
@@ -76,10 +74,7 @@ mod tests {
     fn a_sane_id_is_kept() {
         let uuid = "1f0c1a3e-8d52-6d5e-9c5a-0242ac120002";
         assert_eq!(with(X_AMZN_TRACE_ID, uuid).as_str(), uuid);
-        assert_eq!(
-            with(X_REQUEST_ID, "Root=1-67;Self=a").as_str(),
-            "Root=1-67;Self=a"
-        );
+        assert_eq!(with(X_REQUEST_ID, "Root=1-67;Self=a").as_str(), "Root=1-67;Self=a");
     }
 
     #[test]
@@ -88,9 +83,6 @@ mod tests {
             let got = with(X_REQUEST_ID, id);
             assert_eq!(got.as_str().len(), 32, "{id}");
         }
-        assert_ne!(
-            RequestId::of(&HeaderMap::new()),
-            RequestId::of(&HeaderMap::new())
-        );
+        assert_ne!(RequestId::of(&HeaderMap::new()), RequestId::of(&HeaderMap::new()));
     }
 }

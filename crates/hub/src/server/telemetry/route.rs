@@ -53,10 +53,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let seen = RouteSeen {
             template: request.extensions().get::<MatchedPath>().cloned(),
-            repo: request
-                .extensions()
-                .get::<RepoAddress>()
-                .map(|repo| repo.id.clone()),
+            repo: request.extensions().get::<RepoAddress>().map(|repo| repo.id.clone()),
         };
         let reply = self.inner.call(request);
         Box::pin(async move {

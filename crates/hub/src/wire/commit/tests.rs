@@ -4,11 +4,7 @@ use super::*;
 
 const HEADER: &str = r#"{"key":"header","value":{"summary":"s","description":""}}"#;
 
-fn parse_in_pieces(
-    body: &[u8],
-    piece: usize,
-    limits: &CommitLimits,
-) -> Result<Vec<CommitLine>, CommitBodyError> {
+fn parse_in_pieces(body: &[u8], piece: usize, limits: &CommitLimits) -> Result<Vec<CommitLine>, CommitBodyError> {
     let mut parser = CommitParser::new(limits.clone());
     let mut out = Vec::new();
     for mut bytes in body.chunks(piece.max(1)) {
@@ -44,9 +40,7 @@ fn every_operation_of_the_clients_is_understood() {
         r#"{"key":"file","value":{"content":"","path":"empty","encoding":"base64"}}"#,
         r#"{"key":"file","value":{"path":"new","oldPath":"old"}}"#,
         "",
-        &format!(
-            r#"{{"key":"lfsFile","value":{{"path":"m","algo":"sha256","oid":"{oid}","size":3}}}}"#
-        ),
+        &format!(r#"{{"key":"lfsFile","value":{{"path":"m","algo":"sha256","oid":"{oid}","size":3}}}}"#),
         &format!(r#"{{"key":"lfsFile","value":{{"path":"c","oid":"{oid}","oldPath":"m"}}}}"#),
         r#"{"key":"deletedFile","value":{"path":"x","later":[1]}}"#,
         "{\"key\":\"deletedFolder\",\"value\":{\"path\":\"y/\"}}\r",
@@ -72,23 +66,14 @@ fn every_operation_of_the_clients_is_understood() {
             file("a.txt", "hi"),
             file("b.txt", "hé"),
             file("empty", ""),
-            CommitLine::Operation(Operation::File {
-                path: "new".into(),
-                content: None,
-                old_path: Some("old".into()),
-            }),
+            CommitLine::Operation(Operation::File { path: "new".into(), content: None, old_path: Some("old".into()) }),
             CommitLine::Operation(Operation::LfsFile {
                 path: "m".into(),
                 oid: oid.clone(),
                 size: Some(3),
                 old_path: None,
             }),
-            CommitLine::Operation(Operation::LfsFile {
-                path: "c".into(),
-                oid,
-                size: None,
-                old_path: Some("m".into()),
-            }),
+            CommitLine::Operation(Operation::LfsFile { path: "c".into(), oid, size: None, old_path: Some("m".into()) }),
             CommitLine::Operation(Operation::DeletedFile { path: "x".into() }),
             CommitLine::Operation(Operation::DeletedFolder { path: "y/".into() }),
         ]
@@ -129,10 +114,7 @@ fn errors_name_line_and_place() {
         refused_line(r#"{"key":"lfsFile","value":{"path":"a","oid":"12","size":1}}"#),
         "line 2: `oid` must be a SHA-256 as 64 hex digits"
     );
-    assert_eq!(
-        refused_line(r#"{"key":"deletedFile","value":{"path":""}}"#),
-        "line 2: `path` must not be empty"
-    );
+    assert_eq!(refused_line(r#"{"key":"deletedFile","value":{"path":""}}"#), "line 2: `path` must not be empty");
     assert_eq!(
         refused(r#"{"key":"header","value":{"summary":"s","parentCommit":"main"}}"#),
         "line 1: `parentCommit` must be a commit id of 5 to 40 hex digits"
@@ -147,11 +129,7 @@ fn bytes_that_are_no_text_are_named_by_their_place() {
 }
 
 fn small_limits() -> CommitLimits {
-    CommitLimits {
-        max_file_bytes: 100,
-        max_total_bytes: 1 << 20,
-        max_operations: 3,
-    }
+    CommitLimits { max_file_bytes: 100, max_total_bytes: 1 << 20, max_operations: 3 }
 }
 
 #[test]
@@ -183,10 +161,7 @@ fn an_endless_line_is_refused_without_being_held() {
             break error;
         }
     };
-    assert!(matches!(
-        error,
-        CommitBodyError::LineTooLong { line: 1, .. }
-    ));
+    assert!(matches!(error, CommitBodyError::LineTooLong { line: 1, .. }));
     assert!(sent <= limits.max_line_bytes() + 4096);
 }
 
@@ -199,39 +174,25 @@ fn endless_blank_lines_and_operations_are_refused() {
     let deletion = "{\"key\":\"deletedFile\",\"value\":{\"path\":\"a\"}}\n";
     let body = format!("{HEADER}\n{}", deletion.repeat(4));
     let error = parse_in_pieces(body.as_bytes(), 50, &small_limits()).unwrap_err();
-    assert_eq!(
-        error,
-        CommitBodyError::TooManyOperations { line: 5, limit: 3 }
-    );
+    assert_eq!(error, CommitBodyError::TooManyOperations { line: 5, limit: 3 });
 }
 
 #[test]
 fn hostile_limits_do_not_overflow() {
-    let limits = CommitLimits {
-        max_file_bytes: u64::MAX,
-        ..small_limits()
-    };
+    let limits = CommitLimits { max_file_bytes: u64::MAX, ..small_limits() };
     assert_eq!(limits.max_line_bytes(), usize::MAX);
 }
 
 fn any_line() -> impl Strategy<Value = CommitLine> {
     let path = "[^\u{0}]{1,20}";
     let old_path = proptest::option::of(path);
-    let file = (path, any::<Vec<u8>>(), old_path.clone()).prop_map(|(path, content, old_path)| {
-        Operation::File {
-            path,
-            content: Some(content.into()),
-            old_path,
-        }
+    let file = (path, any::<Vec<u8>>(), old_path.clone()).prop_map(|(path, content, old_path)| Operation::File {
+        path,
+        content: Some(content.into()),
+        old_path,
     });
-    let large = (path, "[0-9a-f]{64}", any::<Option<u64>>(), old_path).prop_map(
-        |(path, oid, size, old_path)| Operation::LfsFile {
-            path,
-            oid,
-            size,
-            old_path,
-        },
-    );
+    let large = (path, "[0-9a-f]{64}", any::<Option<u64>>(), old_path)
+        .prop_map(|(path, oid, size, old_path)| Operation::LfsFile { path, oid, size, old_path });
     prop_oneof![
         file,
         large,

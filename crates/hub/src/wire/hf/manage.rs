@@ -163,9 +163,7 @@ mod tests {
             r#"{"name":"m","organization":"team","type":"model","visibility":"private","region":"us"}"#,
         )
         .unwrap();
-        let old: CreateRepo =
-            serde_json::from_str(r#"{"name":"team/m","organization":null,"private":true}"#)
-                .unwrap();
+        let old: CreateRepo = serde_json::from_str(r#"{"name":"team/m","organization":null,"private":true}"#).unwrap();
         for request in [&new, &old] {
             let place = split_name(&request.name, request.organization.as_deref());
             assert_eq!(place, (Some("team"), "m"));
@@ -177,16 +175,7 @@ mod tests {
     #[test]
     fn absent_settings_stay_absent() {
         let settings: RepoSettings = serde_json::from_str(r#"{"gated":"auto"}"#).unwrap();
-        assert_eq!(
-            settings,
-            RepoSettings {
-                gated: Some(Gated::Auto),
-                ..RepoSettings::default()
-            }
-        );
-        assert_eq!(
-            serde_json::to_string(&settings).unwrap(),
-            r#"{"gated":"auto"}"#
-        );
+        assert_eq!(settings, RepoSettings { gated: Some(Gated::Auto), ..RepoSettings::default() });
+        assert_eq!(serde_json::to_string(&settings).unwrap(), r#"{"gated":"auto"}"#);
     }
 }

@@ -127,24 +127,16 @@ mod tests {
 
     #[test]
     fn a_ref_has_the_hubs_names() {
-        let main = RefInfo {
-            name: "main".into(),
-            full_name: "refs/heads/main".into(),
-            target_commit: "c".into(),
-        };
+        let main = RefInfo { name: "main".into(), full_name: "refs/heads/main".into(), target_commit: "c".into() };
         let json = serde_json::to_value(&main).unwrap();
-        assert_eq!(
-            json,
-            json!({"name": "main", "ref": "refs/heads/main", "targetCommit": "c"})
-        );
+        assert_eq!(json, json!({"name": "main", "ref": "refs/heads/main", "targetCommit": "c"}));
     }
 
     #[test]
     fn branch_bodies_may_be_empty_or_partial() {
         let empty: CreateBranch = serde_json::from_str("{}").unwrap();
         assert_eq!(empty, CreateBranch::default());
-        let some: CreateBranch =
-            serde_json::from_str(r#"{"startingPoint":"v1","overwrite":"True"}"#).unwrap();
+        let some: CreateBranch = serde_json::from_str(r#"{"startingPoint":"v1","overwrite":"True"}"#).unwrap();
         assert_eq!(some.starting_point.as_deref(), Some("v1"));
         assert!(some.overwrite);
     }

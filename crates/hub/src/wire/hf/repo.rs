@@ -265,10 +265,7 @@ pub const EXPAND_NAMES: &[&str] = &[
 /// Returns the first name that [`EXPAND_NAMES`] does not have.
 #[must_use]
 pub fn unknown_expand<'a>(names: &[&'a str]) -> Option<&'a str> {
-    names
-        .iter()
-        .copied()
-        .find(|name| !EXPAND_NAMES.contains(name))
+    names.iter().copied().find(|name| !EXPAND_NAMES.contains(name))
 }
 
 impl RepoInfo {
@@ -279,9 +276,7 @@ impl RepoInfo {
     pub fn keep_only(&self, names: &[&str]) -> Value {
         let mut json = serde_json::to_value(self).unwrap_or_default();
         if let Value::Object(members) = &mut json {
-            members.retain(|name, _| {
-                matches!(name.as_str(), "_id" | "id") || names.contains(&name.as_str())
-            });
+            members.retain(|name, _| matches!(name.as_str(), "_id" | "id") || names.contains(&name.as_str()));
         }
         json
     }
@@ -306,11 +301,7 @@ mod tests {
                 rfilename: "a.bin".into(),
                 size: Some(3),
                 blob_id: Some("b".into()),
-                lfs: Some(SiblingLfs {
-                    sha256: "s".into(),
-                    size: 3,
-                    pointer_size: 127,
-                }),
+                lfs: Some(SiblingLfs { sha256: "s".into(), size: 3, pointer_size: 127 }),
             }]),
             ..RepoInfo::default()
         };
@@ -335,27 +326,15 @@ mod tests {
 
     #[test]
     fn expand_keeps_the_ids_and_what_was_asked() {
-        let info = RepoInfo {
-            id: "a/b".into(),
-            sha: Some("c".into()),
-            likes: Some(1),
-            ..RepoInfo::default()
-        };
-        assert_eq!(
-            info.keep_only(&["sha", "gguf"]),
-            json!({"_id": "", "id": "a/b", "sha": "c"})
-        );
+        let info = RepoInfo { id: "a/b".into(), sha: Some("c".into()), likes: Some(1), ..RepoInfo::default() };
+        assert_eq!(info.keep_only(&["sha", "gguf"]), json!({"_id": "", "id": "a/b", "sha": "c"}));
         assert_eq!(unknown_expand(&["sha", "nope"]), Some("nope"));
         assert_eq!(unknown_expand(&["sha"]), None);
     }
 
     #[test]
     fn gating_has_three_spellings() {
-        for (gated, text) in [
-            (Gated::No, "false"),
-            (Gated::Auto, "\"auto\""),
-            (Gated::Manual, "\"manual\""),
-        ] {
+        for (gated, text) in [(Gated::No, "false"), (Gated::Auto, "\"auto\""), (Gated::Manual, "\"manual\"")] {
             assert_eq!(serde_json::to_string(&gated).unwrap(), text);
             assert_eq!(serde_json::from_str::<Gated>(text).unwrap(), gated);
         }

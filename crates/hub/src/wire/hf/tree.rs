@@ -102,10 +102,7 @@ impl PathsInfoRequest {
     pub fn from_form(body: &str) -> Result<Self, QueryError> {
         let form = Query::parse(body)?;
         let paths = form.values("paths").map(str::to_owned).collect();
-        Ok(Self {
-            paths,
-            expand: form.flag("expand")?.unwrap_or(false),
-        })
+        Ok(Self { paths, expand: form.flag("expand")?.unwrap_or(false) })
     }
 }
 
@@ -131,11 +128,7 @@ mod tests {
             oid: "o".into(),
             size: 5,
             path: "a/b.bin".into(),
-            lfs: Some(TreeLfs {
-                oid: "s".into(),
-                size: 5,
-                pointer_size: 126,
-            }),
+            lfs: Some(TreeLfs { oid: "s".into(), size: 5, pointer_size: 126 }),
             xet_hash: Some("x".into()),
             last_commit: None,
             security_file_status: Some(SecurityFileStatus {

@@ -136,12 +136,8 @@ mod tests {
 
     #[test]
     fn a_verdict_has_all_that_python_reads() {
-        let verdict = PreuploadVerdict {
-            path: "a".into(),
-            upload_mode: UploadMode::Regular,
-            should_ignore: false,
-            oid: None,
-        };
+        let verdict =
+            PreuploadVerdict { path: "a".into(), upload_mode: UploadMode::Regular, should_ignore: false, oid: None };
         assert_eq!(
             serde_json::to_value(&verdict).unwrap(),
             json!({"path": "a", "uploadMode": "regular", "shouldIgnore": false, "oid": null})

@@ -1,0 +1,26 @@
+//! The command line as a whole; each verb's own arguments stand beside the verb.
+
+use clap::{Parser, Subcommand};
+
+use crate::cmd;
+
+/// Keep, share and prove AI checkpoints: a hub that Hugging Face clients use unchanged
+#[derive(Debug, Parser)]
+#[command(name = "wh", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Args {
+    /// Say less: no progress, no hints
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the hub
+    Serve(cmd::serve::Serve),
+    /// Manage users, organisations, tokens and repositories of a hub on this machine
+    Admin(cmd::admin::Admin),
+}

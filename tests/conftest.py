@@ -1,0 +1,83 @@
+"""Fixtures of all suites."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import matrix
+from harness.drivers import Cell
+from harness.hub import Account, Hub
+from harness.seed import Seed, plant
+from harness.wire import Wire
+
+CELLS = pytest.StashKey[dict[tuple[str, str], Cell]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the flag that `cargo xtask test --write-matrix` hands on."""
+    parser.addoption("--write-matrix", type=Path, metavar="FILE", help="write the table of clients and operations here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes room for the cells of the matrix."""
+    config.stash[CELLS] = {}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Writes the matrix, if asked to."""
+    path = session.config.getoption("--write-matrix")
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(matrix.render(session.config.stash[CELLS]))
+
+
+@pytest.fixture(scope="session")
+def cells(pytestconfig: pytest.Config) -> dict[tuple[str, str], Cell]:
+    """Every cell of the matrix so far, by client and operation."""
+    return pytestconfig.stash[CELLS]
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """One running hub for the whole run."""
+    hub = Hub(tmp_path_factory.mktemp("hub"))
+    hub.start()
+    yield hub
+    hub.stop()
+
+
+@pytest.fixture(scope="session")
+def alice(hub: Hub) -> Account:
+    """The user whom the clients speak for."""
+    return hub.add("alice")
+
+
+@pytest.fixture(scope="session")
+def bob(hub: Hub) -> Account:
+    """Somebody else."""
+    return hub.add("bob")
+
+
+@pytest.fixture(scope="session")
+def seed(hub: Hub, alice: Account, bob: Account, tmp_path_factory: pytest.TempPathFactory) -> Seed:
+    """The repository that every client reads."""
+    return plant(hub, alice, bob, tmp_path_factory.mktemp("seed"))
+
+
+@pytest.fixture
+def wire(hub: Hub, alice: Account) -> Wire:
+    """Raw requests by alice."""
+    return Wire(hub.url, alice.token)
+
+
+@pytest.fixture
+def anonymous(hub: Hub) -> Wire:
+    """Raw requests by nobody."""
+    return Wire(hub.url)
+
+
+@pytest.fixture
+def stranger(hub: Hub, bob: Account) -> Wire:
+    """Raw requests by bob."""
+    return Wire(hub.url, bob.token)

@@ -1,0 +1,129 @@
+//! `cargo xtask test`: sets up what is missing, runs every test, and ends with `N passed, N failed`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::environments::{self, Programs};
+use crate::postgres::Postgres;
+use crate::tally::Tally;
+use crate::{apt, metadata, shell};
+
+/// Parts that can be chosen; all but the first are marks of the pytest suite in `tests/`.
+const PARTS: [&str; 6] = ["rust", "python", "models", "js", "hf-hub", "browser"];
+
+/// Flags of the verb.
+pub struct Options {
+    parts: BTreeSet<&'static str>,
+    write_matrix: bool,
+}
+
+impl Options {
+    /// Reads the words after `test`.
+    ///
+    /// # Errors
+    /// When a flag or a part is unknown.
+    pub fn parse(words: &[&str]) -> Result<Self> {
+        let mut options = Self { parts: BTreeSet::from(PARTS), write_matrix: false };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--write-matrix" => options.write_matrix = true,
+                "--only" => options.parts = words.next().unwrap_or(&"").split(',').map(part).collect::<Result<_>>()?,
+                other => bail!("unknown flag `{other}`"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn part(name: &str) -> Result<&'static str> {
+    match PARTS.into_iter().find(|part| *part == name) {
+        Some(part) => Ok(part),
+        None => bail!("unknown part `{name}`; there are {}", PARTS.join(", ")),
+    }
+}
+
+/// Runs the chosen parts.
+///
+/// # Errors
+/// When a test failed, or something could not be set up.
+pub fn test(options: &Options) -> Result<()> {
+    let mut tally = Tally::default();
+    let mut clients = options.parts.clone();
+    if clients.remove("rust") {
+        tally += rust()?;
+    }
+    if !clients.is_empty() {
+        tally += with_clients(&clients, options.write_matrix)?;
+    }
+    shell::say(&tally.to_string());
+    if tally.failed > 0 {
+        bail!("{} tests failed", tally.failed);
+    }
+    Ok(())
+}
+
+/// Our own crates, with a PostgreSQL server beside them, and the examples in the documentation.
+fn rust() -> Result<Tally> {
+    if shell::read(&mut shell::command("cargo", &["nextest", "--version"])).is_err() {
+        shell::run(&mut shell::command("cargo", &["install", "cargo-nextest", "--locked"]))?;
+    }
+    let postgres = Postgres::start()?;
+    let mut tally = Tally::default();
+    for verb in
+        [&["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"][..], &["test", "--doc", "--workspace"]]
+    {
+        let mut tests = shell::command("cargo", verb);
+        let (succeeded, text) =
+            shell::watch(tests.env("WH_TEST_POSTGRES", postgres.url()).env("CARGO_TERM_COLOR", "never"))?;
+        tally += Tally::of(succeeded, &text);
+    }
+    Ok(tally)
+}
+
+/// The pytest suite: real clients against a real `wh serve`.
+fn with_clients(parts: &BTreeSet<&'static str>, write_matrix: bool) -> Result<Tally> {
+    let target = metadata::read(&["--no-deps"])?.target_directory;
+    let mut programs = Programs::new();
+    for part in parts {
+        programs.extend(match *part {
+            "python" => environments::hubs()?,
+            "models" => environments::models()?,
+            "js" => environments::js()?,
+            "hf-hub" => environments::hf_hub(&target)?,
+            _ => browser()?,
+        });
+    }
+    let marks = parts.iter().map(|part| part.replace('-', "_")).collect::<Vec<_>>().join(" or ");
+    let mut pytest = shell::command(environments::harness()?, &["-m", "pytest", "-m", &marks]);
+    if write_matrix {
+        // In one word: pytest takes a second one for a test file, and looks for its configuration there.
+        pytest.arg(format!("--write-matrix={}", shell::root().join("docs/reference/clients.md").display()));
+    }
+    let (succeeded, text) = shell::watch(
+        pytest
+            .current_dir(environments::tests())
+            .env("WH_BIN", wh(&target)?)
+            .env("WH_TEST_PROGRAMS", serde_json::to_string(&programs)?),
+    )?;
+    Ok(Tally::of(succeeded, &text))
+}
+
+/// The program under test: `$WH_BIN`, or a fresh build.
+fn wh(target: &Path) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("WH_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    shell::run(&mut shell::command("cargo", &["build", "--quiet", "--package", "weighthouse-cli"]))?;
+    Ok(target.join("debug/wh"))
+}
+
+fn browser() -> Result<Programs> {
+    let chromium = PathBuf::from("/usr/bin/chromium");
+    if !chromium.exists() {
+        apt::install("chromium", "testing the pages in a browser")?;
+    }
+    Ok(Programs::from([("browser".to_owned(), chromium)]))
+}
