@@ -1,5 +1,8 @@
 //! What a commit did to the files.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

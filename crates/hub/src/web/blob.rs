@@ -6,6 +6,7 @@ use axum::response::Response;
 use http::StatusCode;
 use weighthouse::Error;
 use weighthouse::browse::FileRecord;
+use weighthouse::format::safetensors::{Header, TensorInfo};
 
 use super::error::PageError;
 use super::format::{exact, size};
@@ -19,6 +20,8 @@ const MAX_TEXT_BYTES: u64 = 512 << 10;
 const MAX_LINES: usize = 5_000;
 /// Longest line that is shown, in characters.
 const MAX_LINE_CHARS: usize = 4_000;
+/// Tensors that are shown.
+const MAX_TENSORS: usize = 2_000;
 /// Largest image that is shown, in bytes.
 const MAX_IMAGE_BYTES: u64 = 10 << 20;
 /// Ends of names of images that every browser shows and that cannot carry script.
@@ -33,7 +36,7 @@ struct Blob {
     revisions: Vec<Choice>,
     name: String,
     size: String,
-    bytes: String,
+    bytes: Option<String>,
     sha256: String,
     oid: String,
     lfs: bool,
@@ -49,8 +52,22 @@ enum View {
         cut: bool,
     },
     Image(String),
+    Tensors {
+        rows: Vec<Tensor>,
+        total: String,
+        parameters: String,
+        cut: bool,
+    },
     /// Why nothing is shown.
     None(&'static str),
+}
+
+/// A tensor of a safetensors file.
+struct Tensor {
+    name: String,
+    dtype: String,
+    shape: String,
+    elements: String,
 }
 
 /// `GET /{id}/blob/{rev}/{path}`
@@ -73,7 +90,7 @@ pub(super) async fn show(visit: Visit, Path((revision, path)): Path<(String, Str
         revisions: revisions(&visit, &repo, &head, &revision, path).await?,
         name: path.rsplit('/').next().unwrap_or(path).to_owned(),
         size: size(file.size_bytes),
-        bytes: exact(file.size_bytes),
+        bytes: (file.size_bytes >= 1_000).then(|| exact(file.size_bytes)),
         sha256: file.sha256.to_string(),
         oid: file.oid.to_string(),
         lfs: file.lfs,
@@ -90,6 +107,10 @@ async fn view(visit: &Visit, file: &FileRecord, raw: &str) -> Result<View, PageE
     if IMAGES.iter().any(|end| name.ends_with(end)) && file.size_bytes <= MAX_IMAGE_BYTES {
         return Ok(View::Image(raw.to_owned()));
     }
+    if name.ends_with(".safetensors") {
+        let header = visit.hub().safetensors_header(file).await.map_err(|error| visit.refuse(error))?;
+        return Ok(header.map_or(View::None("This is not a sound safetensors file."), |header| tensors(&header)));
+    }
     if file.lfs {
         return Ok(View::None("This file is kept outside of git's history, so it is not shown here."));
     }
@@ -99,6 +120,21 @@ async fn view(visit: &Visit, file: &FileRecord, raw: &str) -> Result<View, PageE
         Ok(text) if text.is_empty() => Ok(View::None("This file is empty.")),
         Ok(text) if !text.contains('\0') => Ok(text_view(&text)),
         _ => Ok(View::None("This file is not text.")),
+    }
+}
+
+fn tensors(header: &Header) -> View {
+    let row = |tensor: &TensorInfo| Tensor {
+        name: tensor.name.chars().take(300).collect(),
+        dtype: tensor.dtype.to_string(),
+        shape: tensor.shape.iter().map(u64::to_string).collect::<Vec<_>>().join(" × "),
+        elements: exact(tensor.elements),
+    };
+    View::Tensors {
+        rows: header.tensors.iter().take(MAX_TENSORS).map(row).collect(),
+        total: exact(header.tensors.len() as u64),
+        parameters: exact(header.parameters().total),
+        cut: header.tensors.len() > MAX_TENSORS,
     }
 }
 

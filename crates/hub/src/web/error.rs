@@ -32,12 +32,12 @@ pub(super) struct ErrorPage {
 impl PageError {
     /// The page for an error; failures of the hub itself are logged here.
     pub fn of(error: &Error, shell: Shell) -> Self {
-        let message = error.to_string();
+        let message = sentence(&error.to_string());
         let known = shell.account.is_some();
         let (status, heading, message) = match error {
             Error::RepoNotFound { .. } => (StatusCode::NOT_FOUND, "No such repository", message),
             Error::RevisionNotFound { revision } => {
-                (StatusCode::NOT_FOUND, "No such revision", format!("There is no branch, tag or commit `{revision}`."))
+                (StatusCode::NOT_FOUND, "No such revision", format!("There is no branch, tag or commit “{revision}”."))
             }
             Error::EntryNotFound { .. } => (StatusCode::NOT_FOUND, "No such file", message),
             Error::InvalidToken => {
@@ -75,6 +75,15 @@ impl IntoResponse for PageError {
             Self::Page(shown) => page(shown.status, &*shown),
         }
     }
+}
+
+/// An error as a sentence for readers.
+fn sentence(error: &str) -> String {
+    let mut quotes = ['“', '”'].into_iter().cycle();
+    let quoted: String =
+        error.trim_end_matches('.').chars().map(|c| if c == '`' { quotes.next().unwrap_or(c) } else { c }).collect();
+    let mut letters = quoted.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// Pages of the Hub that this hub has none of.

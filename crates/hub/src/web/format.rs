@@ -46,6 +46,9 @@ fn ago(unix_ms: i64, now_ms: i64, iso: &str) -> String {
 
 /// `1.2 GB`, in powers of a thousand as the Hub writes them.
 pub(super) fn size(bytes: u64) -> String {
+    if bytes == 1 {
+        return "1 byte".to_owned();
+    }
     scaled(bytes, &["bytes", "kB", "MB", "GB", "TB", "PB"], " ")
 }
 

@@ -128,7 +128,11 @@ fn build(
     };
     let list = head.kind_url;
     let by_tag = |tag: &str| format!("{list}?filter={}", encode_segment(tag));
-    let shown = |tag: &&String| !tag.starts_with("base_model:") && *tag != "region:us";
+    // The rest is among the facts.
+    let shown = |tag: &&String| {
+        let among = ["arxiv:", "base_model:", "dataset:", "license:", "region:"];
+        !among.iter().any(|prefix| tag.starts_with(prefix)) && *tag != "model-index"
+    };
     let tag = |tag: &String| Linked { text: tag.clone(), url: Some(by_tag(tag)) };
     let has_body = card.body.len().min(MAX_MARKDOWN_BYTES) > 0 && !card.body.trim().is_empty();
     Home {

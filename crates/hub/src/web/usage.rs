@@ -105,13 +105,15 @@ fn transformers(facts: &Facts, id: &str) -> String {
     let processor = processor.filter(|name| is_class(name));
     let variable = if processor == Some("AutoTokenizer") { "tokenizer" } else { "processor" };
     let (imports, line) = match processor {
-        Some(class) => (format!("{model}, {class}"), format!("{variable} = {class}.from_pretrained(\"{id}\")\n")),
+        Some(class) => (format!("{model}, {class}"), format!("{variable} = {class}.from_pretrained(name)\n")),
         None => (model.to_owned(), String::new()),
     };
     let custom = facts.transformers.as_ref().is_some_and(|found| found.custom_class.is_some());
     let trust = if custom { "\n# runs code of this repository: read it first\n" } else { "\n" };
     let option = if custom { ", trust_remote_code=True" } else { "" };
-    format!("from transformers import {imports}\n{trust}{line}model = {model}.from_pretrained(\"{id}\"{option})")
+    format!(
+        "from transformers import {imports}\n{trust}name = \"{id}\"\n{line}model = {model}.from_pretrained(name{option})"
+    )
 }
 
 fn peft(facts: &Facts, id: &str) -> String {

@@ -20,7 +20,7 @@ fn markdown_reads_as_usual() {
     for part in [
         "<h1 id=\"card-a-b\">A <em>b</em></h1>",
         "☑ done",
-        "<th>a</th>",
+        "<th>a</th><th align=\"center\">b</th>",
         "<code class=\"language-python\">x&lt;y\n</code>",
         "<del>2</del>",
         "href=\"#card-1\"",
