@@ -2,19 +2,23 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use pulldown_cmark::{CowStr, Event, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, CowStr, Event, Parser, Tag, TagEnd};
 
 use super::links::Place;
 use super::raw::{Piece, pieces};
-use super::{MAX_DEPTH, MAX_EVENTS, MAX_HTML_BYTES, MAX_RAW_DEPTH, MAX_RAW_TAGS, TAGS};
+use super::{ID_PREFIX, MAX_DEPTH, MAX_EVENTS, MAX_HTML_BYTES, MAX_RAW_DEPTH, MAX_RAW_TAGS, allowed};
 
 /// Tags without content.
 const VOID: &[&str] = &["br", "hr", "img"];
+/// What links of strangers say about where they lead.
+const REL: &str = "nofollow noopener noreferrer ugc";
 
 /// An open element.
 enum Open {
     /// Made by Markdown. Its end closes raw tags that were opened inside.
     Markdown,
+    /// A link made by Markdown, written here.
+    Link,
     /// Made by Markdown and left out, because it lies too deep or leads nowhere.
     Silent,
     /// A raw tag.
@@ -86,6 +90,7 @@ impl<'a> Gate<'a> {
             Event::TaskListMarker(done) => {
                 self.ready.push_back(Event::Text(CowStr::Borrowed(if done { "☑ " } else { "☐ " })));
             }
+            Event::FootnoteReference(name) => self.ready.push_back(Event::FootnoteReference(prefixed(&name))),
             other => self.ready.push_back(other),
         }
     }
@@ -97,10 +102,13 @@ impl<'a> Gate<'a> {
             return self.open.push(Open::Silent);
         }
         let tag = match tag {
-            Tag::Link { link_type, dest_url, title, id } => match self.place.link(&dest_url) {
-                Some(address) => Tag::Link { link_type, dest_url: address.into(), title, id },
-                None => return self.open.push(Open::Silent),
-            },
+            Tag::Link { dest_url, title, .. } => {
+                match self.place.link(&dest_url) {
+                    Some(address) => self.anchor(&address, &title),
+                    None => self.open.push(Open::Silent),
+                }
+                return;
+            }
             Tag::Image { link_type, dest_url, title, id } => match self.place.image(&dest_url) {
                 Some(address) => {
                     self.images += 1;
@@ -110,6 +118,11 @@ impl<'a> Gate<'a> {
                 None => return self.open.push(Open::Silent),
             },
             Tag::Heading { level, .. } => Tag::Heading { level, id: None, classes: Vec::new(), attrs: Vec::new() },
+            Tag::FootnoteDefinition(name) => Tag::FootnoteDefinition(prefixed(&name)),
+            Tag::CodeBlock(CodeBlockKind::Fenced(info)) => {
+                let language = info.split([' ', ',', '{']).next().and_then(allowed::language).unwrap_or_default();
+                Tag::CodeBlock(CodeBlockKind::Fenced(language.to_owned().into()))
+            }
             other => other,
         };
         if matches!(tag, Tag::Heading { .. }) {
@@ -117,6 +130,17 @@ impl<'a> Gate<'a> {
         }
         self.open.push(Open::Markdown);
         self.ready.push_back(Event::Start(tag));
+    }
+
+    /// Begins a link, which the writer would leave without `rel`.
+    fn anchor(&mut self, address: &str, title: &str) {
+        let mut html = format!("<a href=\"{}\"", escaped(address));
+        if !title.is_empty() {
+            html += &format!(" title=\"{}\"", escaped(title));
+        }
+        html += &format!(" rel=\"{REL}\">");
+        self.open.push(Open::Link);
+        self.ready.push_back(Event::Html(html.into()));
     }
 
     /// Gives a heading the id that links to it use.
@@ -127,7 +151,7 @@ impl<'a> Gate<'a> {
         let unique = if *seen == 0 { slug } else { format!("{slug}-{seen}") };
         *seen += 1;
         if let Some(Event::Start(Tag::Heading { id, .. })) = self.ready.get_mut(at) {
-            *id = Some(unique.into());
+            *id = Some(prefixed(&unique));
         }
     }
 
@@ -147,6 +171,7 @@ impl<'a> Gate<'a> {
                     }
                     return self.ready.push_back(Event::End(tag));
                 }
+                Some(Open::Link) => return self.ready.push_back(Event::Html("</a>".into())),
                 Some(Open::Silent) | None => return,
             }
         }
@@ -173,22 +198,28 @@ impl<'a> Gate<'a> {
     fn open_tag(&mut self, name: String, attributes: &[(String, String)]) -> String {
         let is_void = VOID.contains(&name.as_str());
         let too_deep = self.raw_depth >= MAX_RAW_DEPTH || self.open.len() >= MAX_DEPTH;
-        if !TAGS.contains(&name.as_str()) || (too_deep && !is_void) || self.raw_tags >= MAX_RAW_TAGS {
+        if !allowed::tag(&name) || (too_deep && !is_void) || self.raw_tags >= MAX_RAW_TAGS {
             return String::new();
         }
         self.raw_tags += 1;
         let mut text = format!("<{name}");
+        let mut written: Vec<&str> = Vec::new();
         for (key, value) in attributes {
-            let value = match key.as_str() {
-                "href" => self.place.link(value),
-                "src" => self.place.image(value),
-                _ => Some(value.clone()),
-            };
-            if let Some(value) = value {
-                let value =
-                    value.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;");
-                text += &format!(" {key}=\"{value}\"");
+            // Of two attributes with one name a browser takes the first.
+            if !written.contains(&key.as_str())
+                && let Some(value) = allowed::attribute(self.place, &name, key, value)
+            {
+                text += &format!(" {key}=\"{}\"", escaped(&value));
+                written.push(key);
             }
+        }
+        if name == "img" && !written.contains(&"src") {
+            // The description stays as text.
+            let alt = attributes.iter().find(|(key, _)| key == "alt").map(|(_, alt)| alt.as_str());
+            return escaped(alt.unwrap_or_default());
+        }
+        if written.contains(&"href") {
+            text += &format!(" rel=\"{REL}\"");
         }
         text.push('>');
         if !is_void {
@@ -238,6 +269,17 @@ impl<'a> Iterator for Gate<'a> {
             }
         }
     }
+}
+
+/// Text that ends no attribute and begins no tag.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// An id that meets none of the page.
+fn prefixed<'a>(id: &str) -> CowStr<'a> {
+    let id: String = id.chars().map(|c| if c.is_whitespace() { '-' } else { c }).collect();
+    format!("{ID_PREFIX}{id}").into()
 }
 
 /// The id of a heading as the Hub's readers know it: lower case, words joined by dashes.

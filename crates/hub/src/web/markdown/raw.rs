@@ -134,7 +134,13 @@ fn attribute_at(html: &str) -> Option<(Option<(String, String)>, &str)> {
         quote @ ('"' | '\'') => value.get(1..)?.split_once(quote)?,
         _ => value.split_at(value.find(|c: char| c.is_ascii_whitespace() || c == '>')?),
     };
-    Some((well_formed.then(|| (name.to_ascii_lowercase(), value.replace("&amp;", "&"))), rest))
+    Some((well_formed.then(|| (name.to_ascii_lowercase(), unescaped(value))), rest))
+}
+
+/// A value without the common entities. Others stay as they are written, and so does what is made of them.
+fn unescaped(value: &str) -> String {
+    let plain = value.replace("&quot;", "\"").replace("&#39;", "'").replace("&apos;", "'");
+    plain.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 
 #[cfg(test)]
