@@ -2,6 +2,7 @@
 //!
 //! - [`wire`]: what travels, as plain serde structs next to the address of their endpoint
 //! - [`server`] (feature `server`): what answers, over the use cases of the crate `weighthouse`
+//! - [`web`] (feature `server`): the pages, rendered here, for readers without any script
 //!
 //! ```text
 //! TCP ─ listen ─ telemetry ─ address ─ routes ─ handlers ─► weighthouse (use cases)
@@ -19,4 +20,6 @@
 
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod web;
 pub mod wire;
