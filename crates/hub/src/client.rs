@@ -41,3 +41,19 @@ pub use meter::{Meter, Phase, Snapshot};
 pub use repos::{ListRepos, NewRepo};
 pub use retry::Patience;
 pub use target::RepoRef;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn can_be_spawned<T: Send>(_: T) {}
+
+    #[expect(dead_code, reason = "compiling it is the test")]
+    fn transfers_can_be_spawned(api: Api, repo: RepoRef, meter: Meter) {
+        let folder = std::path::PathBuf::new();
+        can_be_spawned(push::push(&api, &folder, &repo, &push::PushOptions::default(), &meter));
+        let target = pull::Target::Folder(folder.clone());
+        can_be_spawned(pull::pull(&api, &repo, &target, &pull::PullOptions::default(), &meter));
+        can_be_spawned(api.whoami());
+    }
+}

@@ -93,18 +93,23 @@ impl Api {
         if !origin.username().is_empty() || origin.query().is_some() || origin.fragment().is_some() {
             return Err(wrong("it may not contain a user, a query or a fragment"));
         }
-        if options.token.as_deref().is_some_and(|token| token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic())) {
+        if options
+            .token
+            .as_deref()
+            .is_some_and(|token| token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()))
+        {
             return Err(ClientError::Input("the token is empty or has characters that no token has".to_owned()));
         }
         // Building the connections would panic without one.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err(ClientError::Internal("the program has installed no TLS provider".to_owned()));
         }
-        let http = Client::builder()
-            .user_agent(options.user_agent)
-            .connect_timeout(options.patience.connect)
-            .build()
-            .map_err(|error| ClientError::Internal(format!("cannot set up the connection: {}", cause(&error))))?;
+        let http =
+            Client::builder()
+                .user_agent(options.user_agent)
+                .connect_timeout(options.patience.connect)
+                .build()
+                .map_err(|error| ClientError::Internal(format!("cannot set up the connection: {}", cause(&error))))?;
         let inner =
             Inner { base, origin, token: options.token, http, patience: options.patience, clock: Clock::system() };
         Ok(Self(Arc::new(inner)))

@@ -147,7 +147,9 @@ mod tests {
         let mut body = Pieces::new(pieces, watch.clone(), meter.clone());
         assert_eq!(body.size_hint().exact(), Some(100_003));
         let mut got = Vec::new();
-        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop())) {
+        while let Poll::Ready(Some(Ok(frame))) =
+            Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()))
+        {
             got.extend_from_slice(&frame.into_data().unwrap());
         }
         assert_eq!((got.len(), meter.snapshot().wire_bytes), (100_003, 100_003));

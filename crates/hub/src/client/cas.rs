@@ -66,7 +66,8 @@ impl Cas {
 
     /// The hub may name another host for its bytes, but not a less protected one.
     fn check_address(&self, address: &str) -> Result<(), ClientError> {
-        let wrong = |why: &str| ClientError::nonsense("asking for an upload token", format!("`{}` {why}", plain(address)));
+        let wrong =
+            |why: &str| ClientError::nonsense("asking for an upload token", format!("`{}` {why}", plain(address)));
         let url = Url::parse(address).map_err(|_| wrong("is no address"))?;
         match url.scheme() {
             "https" => Ok(()),
@@ -169,7 +170,12 @@ impl Cas {
             })
             .await?;
         let Some(bytes) = bytes else { return Ok(None) };
-        let read = || Ok::<_, weighthouse::format::FormatError>((Shard::parse(&bytes, &Limits::default())?, ShardFooter::parse(&bytes)?));
+        let read = || {
+            Ok::<_, weighthouse::format::FormatError>((
+                Shard::parse(&bytes, &Limits::default())?,
+                ShardFooter::parse(&bytes)?,
+            ))
+        };
         read().map(Some).map_err(|error| ClientError::nonsense(what, error))
     }
 

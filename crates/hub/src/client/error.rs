@@ -200,7 +200,13 @@ mod tests {
     use super::*;
 
     fn answered(status: u16) -> ClientError {
-        ClientError::Answered { status, code: None, message: "no".into(), request_id: Some("r1".into()), retry_after: None }
+        ClientError::Answered {
+            status,
+            code: None,
+            message: "no".into(),
+            request_id: Some("r1".into()),
+            retry_after: None,
+        }
     }
 
     #[test]

@@ -91,7 +91,10 @@ impl Meter {
 
     /// Takes back bytes that turned out to be wrong.
     pub(super) fn take_back_bytes(&self, bytes: u64) {
-        let _ = self.0.bytes_done.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |done| Some(done.saturating_sub(bytes)));
+        let _ = self
+            .0
+            .bytes_done
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |done| Some(done.saturating_sub(bytes)));
     }
 
     pub(super) fn add_file(&self) {

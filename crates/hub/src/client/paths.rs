@@ -113,9 +113,29 @@ mod tests {
     #[test]
     fn paths_that_lead_out_are_refused() {
         for path in [
-            "", "/etc/passwd", "../x", "a/../../b", "a/./b", "a//b", "..", "a\\..\\b", "C:x", "c:/x", "a\0b", "a\u{1b}[2J",
-            "a\nb", ".git/hooks/post-checkout", "a/.GIT/x", "NUL", "com1.txt", "x.", "x ", ".cache/weighthouse/pulled.json",
-            ".Cache/WeightHouse", ".CACHE/WEIGHTHOUSE/x", ".cache/Huggingface/x",
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../b",
+            "a/./b",
+            "a//b",
+            "..",
+            "a\\..\\b",
+            "C:x",
+            "c:/x",
+            "a\0b",
+            "a\u{1b}[2J",
+            "a\nb",
+            ".git/hooks/post-checkout",
+            "a/.GIT/x",
+            "NUL",
+            "com1.txt",
+            "x.",
+            "x ",
+            ".cache/weighthouse/pulled.json",
+            ".Cache/WeightHouse",
+            ".CACHE/WEIGHTHOUSE/x",
+            ".cache/Huggingface/x",
         ] {
             assert!(matches!(check(path), Err(ClientError::UnsafePath { .. })), "{path}");
         }

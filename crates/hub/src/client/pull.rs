@@ -147,9 +147,9 @@ impl Pull<'_> {
         });
         let checked: Vec<(RemoteFile, bool)> = checked.buffered(threads).try_collect().await?;
         let missing: Vec<RemoteFile> = checked.into_iter().filter(|(_, here)| !here).map(|(file, _)| file).collect();
-        let place = |file: &RemoteFile| {
-            let (root, path) = (folder.root.clone(), file.path.clone());
-            blocking(move || paths::place(&root, &path))
+        let place = |file: RemoteFile| {
+            let root = folder.root.clone();
+            blocking(move || paths::place(&root, &file.path))
         };
         let fetched = self.fetch_all(&missing, &folder.parts(), place).await;
         let (all, to_settle, done) = (files.to_vec(), missing.clone(), fetched.is_ok());
@@ -183,7 +183,7 @@ impl Pull<'_> {
         // Equal content is fetched once.
         missing.sort_by_key(|file| file.digest.to_string());
         missing.dedup_by(|a, b| a.digest == b.digest);
-        let place = async |file: &RemoteFile| Ok(here.blob(file));
+        let place = |file: RemoteFile| std::future::ready(Ok(here.blob(&file)));
         self.fetch_all(&missing, &here.parts(), place).await?;
         self.fetcher.meter.begin(Phase::Committing, files.len() as u64, 0);
         let (commit, revision, files) = (self.commit, revision.to_owned(), files.to_vec());
@@ -194,23 +194,23 @@ impl Pull<'_> {
         Ok((folder.await?, missing))
     }
 
-    async fn fetch_all<'f, F>(
+    async fn fetch_all<F>(
         &self,
-        files: &'f [RemoteFile],
+        files: &[RemoteFile],
         parts: &Path,
-        place: impl Fn(&'f RemoteFile) -> F,
+        place: impl Fn(RemoteFile) -> F,
     ) -> Result<(), ClientError>
     where
         F: Future<Output = Result<PathBuf, ClientError>>,
     {
         let meter = &self.fetcher.meter;
         meter.begin(Phase::Moving, files.len() as u64, files.iter().map(|file| file.size_bytes).sum());
-        let fetches = futures::stream::iter(files).map(|file| {
-            let place = place(file);
+        let fetches = futures::stream::iter(files.to_vec()).map(|file| {
+            let place = place(file.clone());
             async move {
                 let to = place.await?;
                 let address = self.repo.file(&self.commit.to_string(), &file.path);
-                self.fetcher.fetch(&address, file, parts, &Folder::part_name(file), &to).await?;
+                self.fetcher.fetch(&address, &file, parts, &Folder::part_name(&file), &to).await?;
                 meter.add_file();
                 Ok(())
             }

@@ -199,10 +199,16 @@ impl Push<'_> {
     }
 
     /// Compares with what the hub has; files it may have are hashed.
-    async fn plan(&self, files: &[LocalFile], verdicts: Vec<PreuploadVerdict>, trust: bool) -> Result<Plan, ClientError> {
+    async fn plan(
+        &self,
+        files: &[LocalFile],
+        verdicts: Vec<PreuploadVerdict>,
+        trust: bool,
+    ) -> Result<Plan, ClientError> {
         let doubtful = |verdict: &PreuploadVerdict| !verdict.should_ignore && verdict.oid.is_some();
         let to_check = files.iter().zip(&verdicts).filter(|(_, verdict)| doubtful(verdict));
-        let (count, bytes) = to_check.fold((0, 0), |(count, bytes), (file, _)| (count + 1, bytes + file.stamp.size_bytes));
+        let (count, bytes) =
+            to_check.fold((0, 0), |(count, bytes), (file, _)| (count + 1, bytes + file.stamp.size_bytes));
         self.meter.begin(Phase::Checking, count, bytes);
         let threads = std::thread::available_parallelism().map_or(2, NonZero::get);
         let checked = futures::stream::iter(files.iter().cloned().zip(verdicts)).map(|(file, verdict)| async move {

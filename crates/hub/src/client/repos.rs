@@ -75,9 +75,8 @@ impl Api {
             visibility: Some(if new.private { "private" } else { "public" }.to_owned()),
             ..CreateRepo::default()
         };
-        let made: Result<RepoCreated, _> = self
-            .json("creating the repository", || self.request(Method::POST, "/api/repos/create").json(&body))
-            .await;
+        let made: Result<RepoCreated, _> =
+            self.json("creating the repository", || self.request(Method::POST, "/api/repos/create").json(&body)).await;
         match made {
             Ok(made) => Ok(made.url),
             Err(error) if new.exist_ok && error.status() == Some(409) => {

@@ -14,9 +14,9 @@ use super::super::api::Api;
 use super::super::error::ClientError;
 use super::super::meter::Meter;
 use super::super::retry::Retry;
+use super::blocking;
 use super::partial::Partial;
 use super::plan::{Digest, Hasher, RemoteFile};
-use super::blocking;
 
 /// Bytes asked for at once; a file above this size comes over several connections.
 pub(super) const SEGMENT_BYTES: u64 = 16 << 20;
@@ -67,7 +67,8 @@ impl Fetcher {
                     return Err(error);
                 }
             };
-            let part = Arc::into_inner(part).ok_or_else(|| ClientError::Internal("a task outlived its file".to_owned()))?;
+            let part =
+                Arc::into_inner(part).ok_or_else(|| ClientError::Internal("a task outlived its file".to_owned()))?;
             if digest == file.digest {
                 let to = to.to_owned();
                 return blocking(move || part.finish(&to)).await;
@@ -93,7 +94,13 @@ impl Fetcher {
     }
 
     /// Fetches one range, going on from where a connection broke.
-    async fn segment(&self, address: &str, file: &RemoteFile, part: &Arc<Partial>, range: Range<u64>) -> Result<(), ClientError> {
+    async fn segment(
+        &self,
+        address: &str,
+        file: &RemoteFile,
+        part: &Arc<Partial>,
+        range: Range<u64>,
+    ) -> Result<(), ClientError> {
         let _permit = self.streams.acquire().await.map_err(|error| ClientError::Internal(error.to_string()))?;
         let mut retry = Retry::new(self.api.patience());
         let mut at = range.start;
@@ -132,7 +139,8 @@ impl Fetcher {
                 broken => {
                     // What came before the break counts.
                     self.write(part, at, held.split().freeze()).await?;
-                    let early = ClientError::Connection { what: what.to_owned(), why: "the answer ended too early".to_owned() };
+                    let early =
+                        ClientError::Connection { what: what.to_owned(), why: "the answer ended too early".to_owned() };
                     return Err(broken.err().unwrap_or(early));
                 }
             };
@@ -180,7 +188,11 @@ fn first_byte(answer: &Response, file: &RemoteFile, at: u64) -> Result<u64, Clie
     });
     match parsed {
         Some((start, total)) if start == at && (total == "*" || total == file.size_bytes.to_string()) => Ok(0),
-        _ => Err(wrong(format!("asked for bytes from {at} of {}, got `{}`", file.size_bytes, super::super::error::plain(range)))),
+        _ => Err(wrong(format!(
+            "asked for bytes from {at} of {}, got `{}`",
+            file.size_bytes,
+            super::super::error::plain(range)
+        ))),
     }
 }
 

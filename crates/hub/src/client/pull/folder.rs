@@ -113,9 +113,11 @@ impl Pulled {
         if !facts.is_file() || facts.len() != file.size_bytes {
             return Ok(false);
         }
-        if self.files.get(&file.path).is_some_and(|(digest, stamp)| {
-            *stamp == Stamp::of(&facts) && *digest == file.digest.to_string()
-        }) {
+        if self
+            .files
+            .get(&file.path)
+            .is_some_and(|(digest, stamp)| *stamp == Stamp::of(&facts) && *digest == file.digest.to_string())
+        {
             return Ok(true);
         }
         has_content(&place, file).map_err(|error| ClientError::local("reading", &place, error))

@@ -31,30 +31,24 @@ pub(super) async fn ask(
     let (git_ignore, git_attributes) = (rules(files, ".gitignore").await?, rules(files, ".gitattributes").await?);
     let path = format!("{}/preupload/{}", repo.api(), segment(revision));
     let (path, git_ignore, git_attributes) = (&path, &git_ignore, &git_attributes);
-    let questions = futures::stream::iter(files.chunks(BATCH)).map(|batch| async move {
-        let owned = batch.to_vec();
-        let samples = blocking(move || {
-            owned.iter().map(|file| read::sample(file, SAMPLE_BYTES)).collect::<Result<Vec<_>, _>>()
-        });
-        let about = batch.iter().zip(samples.await?).map(|(file, sample)| PreuploadFile {
-            path: file.path.clone(),
-            size: file.stamp.size_bytes,
-            sample: STANDARD.encode(sample),
-        });
-        let asked = Preupload {
-            files: about.collect(),
-            git_ignore: git_ignore.clone(),
-            git_attributes: git_attributes.clone(),
-        };
+    let batches: Vec<Vec<LocalFile>> = files.chunks(BATCH).map(<[LocalFile]>::to_vec).collect();
+    let questions = futures::stream::iter(batches).map(|batch| async move {
+        let about = blocking(move || batch.iter().map(about).collect::<Result<Vec<_>, _>>()).await?;
+        let asked = Preupload { files: about, git_ignore: git_ignore.clone(), git_attributes: git_attributes.clone() };
         let what = "asking how files should travel";
         let answer: PreuploadAnswer = api.json(what, || api.request(Method::POST, path).json(&asked)).await?;
-        let same = answer.files.len() == batch.len()
-            && answer.files.iter().zip(batch).all(|(verdict, file)| verdict.path == file.path);
+        let same = answer.files.len() == asked.files.len()
+            && answer.files.iter().zip(&asked.files).all(|(verdict, file)| verdict.path == file.path);
         if same { Ok(answer) } else { Err(ClientError::nonsense(what, "it is about other files")) }
     });
     let answers: Vec<PreuploadAnswer> = questions.buffered(PARALLEL).try_collect().await?;
     let head = answers.first().and_then(|answer| answer.commit_oid.clone());
     Ok((answers.into_iter().flat_map(|answer| answer.files).collect(), head))
+}
+
+fn about(file: &LocalFile) -> Result<PreuploadFile, ClientError> {
+    let sample = STANDARD.encode(read::sample(file, SAMPLE_BYTES)?);
+    Ok(PreuploadFile { path: file.path.clone(), size: file.stamp.size_bytes, sample })
 }
 
 /// Text of a rules file at the root of the folder.

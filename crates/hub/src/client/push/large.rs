@@ -73,9 +73,7 @@ impl Lane {
         let mut index = ChunkIndex::new();
         if self.trust {
             let journal = self.journal.clone();
-            let lists = blocking(move || {
-                Ok(journal.xorbs(std::time::SystemTime::now(), super::index::MAX_CHUNKS / 2))
-            });
+            let lists = blocking(move || Ok(journal.xorbs(std::time::SystemTime::now(), super::index::MAX_CHUNKS / 2)));
             // Newest last, so that the oldest are forgotten first.
             lists.await?.into_iter().rev().for_each(|(xorb, chunks)| index.add_list(xorb, &chunks));
         }

@@ -118,9 +118,8 @@ impl Packer {
     }
 
     fn add(&mut self, hash: XetHash, raw: &Bytes, sealed: &mut Vec<Sealed>) -> Result<At, FormatError> {
-        let is_full = |open: &Open| {
-            !open.builder.fits(raw.len()) || open.builder.raw_len() + raw.len() as u64 > XORB_TARGET
-        };
+        let is_full =
+            |open: &Open| !open.builder.fits(raw.len()) || open.builder.raw_len() + raw.len() as u64 > XORB_TARGET;
         if self.open.as_ref().is_some_and(is_full) {
             sealed.extend(self.seal()?);
         }

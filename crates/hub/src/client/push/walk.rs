@@ -149,7 +149,16 @@ mod tests {
     #[test]
     fn notes_and_git_are_left_out() {
         let root = tempfile::tempdir().unwrap();
-        for path in ["b", "a/c", ".gitattributes", ".git/config", "sub/.git/x", ".cache/huggingface/x", ".cache/weighthouse/y", ".cache/z"] {
+        for path in [
+            "b",
+            "a/c",
+            ".gitattributes",
+            ".git/config",
+            "sub/.git/x",
+            ".cache/huggingface/x",
+            ".cache/weighthouse/y",
+            ".cache/z",
+        ] {
             put(root.path(), path);
         }
         assert_eq!(paths(root.path(), &Filter::default()), [".cache/z", ".gitattributes", "a/c", "b"]);
