@@ -177,7 +177,12 @@ async fn names_that_no_repository_can_have_are_refused() {
     assert_eq!(clash.json()["url"], "http://localhost/ada/Model", "the stored case, for the client's link");
     let other = site.post(&site.ada, "/api/repos/create", &json!({ "name": "s", "type": "space" })).await;
     assert_eq!((other.status.as_u16(), other.json()["error"].is_string()), (404, true));
-    for path in ["/ada/Model/resolve/main/../../x", "/ada/Model/resolve/main/%2e%2e/x", "/ada/Model/resolve/main/a%00b", "/ada/Model/resolve/main/%ff"] {
+    for path in [
+        "/ada/Model/resolve/main/../../x",
+        "/ada/Model/resolve/main/%2e%2e/x",
+        "/ada/Model/resolve/main/a%00b",
+        "/ada/Model/resolve/main/%ff",
+    ] {
         assert_eq!(site.get(&site.ada, path).await.status.as_u16() / 100, 4, "{path}");
     }
     site.still_works().await;

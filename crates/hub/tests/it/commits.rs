@@ -11,7 +11,20 @@ async fn illegal_paths_are_refused_and_nothing_of_the_commit_stays() {
     let before = site.get("", "/api/models/ada/m/tree/main").await.ok().body;
     let long = "d/".repeat(600) + "f";
     let name = "n".repeat(300);
-    for path in ["", "/etc/passwd", "../x", "a/../b", "a//b", "..\\ddd", "a\u{0}b", ".git/config", "x/.GIT/y", "nul", &long, &name] {
+    for path in [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../b",
+        "a//b",
+        "..\\ddd",
+        "a\u{0}b",
+        ".git/config",
+        "x/.GIT/y",
+        "nul",
+        &long,
+        &name,
+    ] {
         for line in [file(path, b"x"), lfs_file(path, &sha256(b"x"), 1)] {
             let answer = site.commit("m", &[file("fine.txt", b"fine"), line]).await;
             assert!(matches!(answer.status.as_u16(), 400 | 422), "{path:?}: {answer:?}");
@@ -65,7 +78,9 @@ async fn malformed_bodies_say_which_line_is_wrong() {
     }
     let huge = with(&format!("{{\"key\":\"file\",\"value\":{{\"path\":\"a\",\"content\":\"{}\"", "A".repeat(20 << 20)));
     assert_eq!(site.ask(&site.ada, "POST", "/api/models/ada/m/commit/main", huge).await.status, 413);
-    for (path, body) in [("/api/repos/create", "{"), ("/api/models/ada/m/preupload/main", "[1]"), ("/api/validate-yaml", "x")] {
+    for (path, body) in
+        [("/api/repos/create", "{"), ("/api/models/ada/m/preupload/main", "[1]"), ("/api/validate-yaml", "x")]
+    {
         assert_eq!(site.ask(&site.ada, "POST", path, body).await.status, 400, "{path}");
     }
     let bad_card = "---\nlicense: [\n---\n";
@@ -145,7 +160,8 @@ async fn a_commit_may_hold_a_hundred_thousand_files() {
     for i in 0..100_000 {
         use std::fmt::Write;
         let content = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, i.to_string());
-        let _ = writeln!(body, "{{\"key\":\"file\",\"value\":{{\"path\":\"d/{i:06}.txt\",\"content\":\"{content}\"}}}}");
+        let _ =
+            writeln!(body, "{{\"key\":\"file\",\"value\":{{\"path\":\"d/{i:06}.txt\",\"content\":\"{content}\"}}}}");
     }
     site.ask(&site.ada, "POST", "/api/models/ada/m/commit/main", body).await.ok();
     println!("100,000 files in one commit: {:.1} s", started.elapsed().as_secs_f64());

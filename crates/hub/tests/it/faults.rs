@@ -30,7 +30,8 @@ async fn a_locked_database_is_a_503_and_the_hub_recovers() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(locker.stdout.take().unwrap()), &mut String::new()).unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(locker.stdout.take().unwrap()), &mut String::new())
+        .unwrap();
     let answer = site.commit("m", &[file("a.txt", b"a")]).await;
     locker.kill().unwrap();
     locker.wait().unwrap();

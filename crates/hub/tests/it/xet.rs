@@ -77,7 +77,8 @@ async fn a_file_sent_by_xet_comes_back_by_both_roads() {
     let second = send_xorb(&site, &write, &hash, up.xorb.body.clone()).await.ok().json();
     assert_eq!((first["was_inserted"].as_bool(), second["was_inserted"].as_bool()), (Some(true), Some(false)));
     let events = site.ask(&write, "POST", "/xet/v2/shards", up.shard.to_upload().unwrap()).await.ok();
-    let last: Value = serde_json::from_slice(events.body.trim_ascii_end().rsplit(|b| *b == b'\n').next().unwrap()).unwrap();
+    let last: Value =
+        serde_json::from_slice(events.body.trim_ascii_end().rsplit(|b| *b == b'\n').next().unwrap()).unwrap();
     assert_eq!(last["type"], "result", "{events:?}");
     site.commit("m", &[lfs_file("w.bin", &sha256(&up.data), up.data.len())]).await.ok();
     let head = site.ask("", "HEAD", "/ada/m/resolve/main/w.bin", Body::empty()).await.ok();
@@ -90,7 +91,10 @@ async fn a_file_sent_by_xet_comes_back_by_both_roads() {
         let path = format!("/xet/{version}/reconstructions/{file}");
         let plan = site.ask_with(&read, "GET", &path, &[("range", "bytes=100000-200000")], "").await.ok().json();
         assert_eq!(plan["offset_into_first_range"], 40_000);
-        assert_eq!(plan["terms"], json!([{ "hash": hash.to_string(), "unpacked_length": 180_000, "range": { "start": 1, "end": 4 } }]));
+        assert_eq!(
+            plan["terms"],
+            json!([{ "hash": hash.to_string(), "unpacked_length": 180_000, "range": { "start": 1, "end": 4 } }])
+        );
         let past = site.ask_with(&read, "GET", &path, &[("range", "bytes=600000-")], "").await;
         assert_eq!(past.status, 416);
         let info = &plan[if version == "v1" { "fetch_info" } else { "xorbs" }][hash.to_string()][0];
@@ -104,7 +108,11 @@ async fn a_file_sent_by_xet_comes_back_by_both_roads() {
         for other in [format!("bytes=0-{end}"), format!("bytes={start}-{}", end + 1)] {
             assert_eq!(site.ask_with("", "GET", url, &[("range", &other)], "").await.status, 403, "{other}");
         }
-        for forged in [url.replace("sig=", "sig=A"), url.replace("exp=", "exp=1"), url.replace(&hash.to_string(), &"0".repeat(64))] {
+        for forged in [
+            url.replace("sig=", "sig=A"),
+            url.replace("exp=", "exp=1"),
+            url.replace(&hash.to_string(), &"0".repeat(64)),
+        ] {
             assert_eq!(site.ask_with("", "GET", &forged, &[("range", &wanted)], "").await.status, 403, "{forged}");
         }
     }
@@ -120,8 +128,18 @@ async fn a_xorb_that_is_not_what_it_is_called_is_refused() {
     let mut flipped = body.clone();
     flipped[100_000] ^= 1;
     // A header that promises 128 KiB from a handful of LZ4 bytes.
-    let bomb = vec![0, 20, 0, 0, 1, 0, 0, 2, 4, 34, 77, 24, 96, 64, 130, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255];
-    for wrong in [flipped, body[..body.len() - 1].to_vec(), [body.clone(), vec![0; 9]].concat(), bomb, Vec::new(), vec![0xff; 4_000]] {
+    let bomb = vec![
+        0, 20, 0, 0, 1, 0, 0, 2, 4, 34, 77, 24, 96, 64, 130, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+        255, 255,
+    ];
+    for wrong in [
+        flipped,
+        body[..body.len() - 1].to_vec(),
+        [body.clone(), vec![0; 9]].concat(),
+        bomb,
+        Vec::new(),
+        vec![0xff; 4_000],
+    ] {
         let answer = send_xorb(&site, &write, &hash, wrong).await;
         assert_eq!(answer.status, 400, "{answer:?}");
     }
