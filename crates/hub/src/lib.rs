@@ -1,6 +1,7 @@
 //! The network side of Weighthouse: wire shapes, server, pages, client.
 //!
 //! - [`wire`]: what travels, as plain serde structs next to the address of their endpoint
+//! - [`client`] (feature `client`): what asks, for the program `wh` and for Python
 //! - [`server`] (feature `server`): what answers, over the use cases of the crate `weighthouse`
 //! - [`web`] (feature `server`): the pages, rendered here, for readers without any script
 //!
@@ -18,6 +19,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
