@@ -16,7 +16,6 @@ use weighthouse::commit::{CommitMessage, Target};
 use weighthouse::repos::NewRepo;
 use weighthouse::{Hub, HubOptions, RepoKind, Scope, Storage};
 
-use super::{WebState, routes};
 use crate::server::app::{App, ServerOptions};
 use crate::server::stack::stack;
 use crate::server::telemetry::Metrics;
@@ -77,8 +76,7 @@ impl Ground {
     async fn send(&self, request: Request<Body>) -> Reply {
         let metrics = Arc::new(Metrics::new("0", 0));
         let app = App::new(self.hub.clone(), ServerOptions::default());
-        let pages = routes(WebState { hub: self.hub.clone(), public_url: None });
-        let reply = stack(app.routes(Arc::clone(&metrics)).merge(pages), metrics).oneshot(request).await.unwrap();
+        let reply = stack(app.routes(Arc::clone(&metrics)), metrics).oneshot(request).await.unwrap();
         let (parts, body) = reply.into_parts();
         let body = to_bytes(body, 64 << 20).await.unwrap();
         let body = String::from_utf8_lossy(&body).into_owned();
