@@ -95,11 +95,11 @@ async fn a_page_of_a_folder_holds_its_part_and_the_count_of_all() {
     let names: Vec<String> = (0..30).map(|i| format!("d/f{i:02}")).collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), Some("x"))).collect();
     let revision = ground.commit(&files).await;
-    let page = ground.hub.list_page(&revision, "main", "d", 28, 10).await.unwrap();
+    let page = ground.hub.list_page(&revision, "main", "d", false, 28..38).await.unwrap();
     let paths: Vec<&str> = page.entries.iter().map(PathRecord::path).collect();
     assert_eq!((paths, page.total), (vec!["d/f28", "d/f29"], 30));
-    let beyond = ground.hub.list_page(&revision, "main", "d", 1_000, 10).await.unwrap();
+    let beyond = ground.hub.list_page(&revision, "main", "d", false, 1_000..1_010).await.unwrap();
     assert!(beyond.entries.is_empty());
-    let missing = ground.hub.list_page(&revision, "main", "d/f01", 0, 10).await;
+    let missing = ground.hub.list_page(&revision, "main", "d/f01", false, 0..10).await;
     assert!(matches!(missing, Err(Error::EntryNotFound { .. })));
 }
