@@ -1,5 +1,8 @@
 //! Looking into a revision: files, folders, and who touched them last.
 
+mod changes;
+mod page;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +20,9 @@ use weighthouse_store::repo::tree::{Entry, EntryKind, Tree};
 use crate::access::Repo;
 use crate::revision::Revision;
 use crate::{Error, Hub, names};
+
+pub use changes::{Change, Changes};
+pub use page::FolderPage;
 
 /// Commits searched for the last change of an entry before the search is given up.
 const LAST_COMMIT_DEPTH: usize = 5_000;

@@ -3,6 +3,7 @@
 //! - [`wire`]: what travels, as plain serde structs next to the address of their endpoint
 //! - [`client`] (feature `client`): what asks, for the program `wh` and for Python
 //! - [`server`] (feature `server`): what answers, over the use cases of the crate `weighthouse`
+//! - [`web`] (feature `server`): the pages, rendered here, for readers without any script
 //!
 //! ```text
 //! TCP ─ listen ─ telemetry ─ address ─ routes ─ handlers ─► weighthouse (use cases)
@@ -22,4 +23,6 @@
 pub mod client;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod web;
 pub mod wire;

@@ -21,6 +21,8 @@ const MAX_SHARDS: usize = 1_024;
 const FIRST_READ_BYTES: u64 = 64 << 10;
 /// All headers of a model, in bytes.
 const MAX_HEADERS_BYTES: u64 = 96 << 20;
+/// The header of one file that is to be shown, in bytes.
+const MAX_ONE_HEADER_BYTES: u64 = 16 << 20;
 /// Names of a model's one file of weights, best first.
 const SINGLE: &[&str] = &["model", "diffusion_pytorch_model", "pytorch_model", "adapter_model"];
 
@@ -91,6 +93,12 @@ impl Hub {
             sum.total = sum.total.saturating_add(count.total);
         }
         Ok(Some(sum))
+    }
+
+    /// The header of a safetensors file; `None` when it is not one, or longer than 16 MiB.
+    pub async fn safetensors_header(&self, file: &FileRecord) -> Result<Option<Header>, Error> {
+        let mut left_bytes = MAX_ONE_HEADER_BYTES;
+        self.read_header(file, &mut left_bytes).await
     }
 
     async fn read_header(&self, file: &FileRecord, left_bytes: &mut u64) -> Result<Option<Header>, Error> {

@@ -10,6 +10,7 @@ use weighthouse::Hub;
 use super::sign::Signer;
 use super::telemetry::Metrics;
 use super::{accounts, cas, commits, files, git_lfs, health, history, repos, trees};
+use crate::web::{self, WebState};
 
 /// Largest JSON body, in bytes; commits, uploads and shards have limits of their own.
 const MAX_JSON_BYTES: usize = 8 << 20;
@@ -79,13 +80,14 @@ impl App {
         u64::try_from(self.hub().now_ms() / 1_000).unwrap_or(0)
     }
 
-    /// All routes of the protocol, without the layers around them.
+    /// All routes of the protocol and the pages, without the layers around them.
     pub fn routes(&self, metrics: Arc<Metrics>) -> Router {
         let hub = self.hub().clone();
         let ready: health::Ready = Arc::new(move || {
             let hub = hub.clone();
             Box::pin(async move { hub.ping().await.map_err(|error| error.to_string()) })
         });
+        let pages = WebState { hub: self.hub().clone(), public_url: self.options().public_url.clone() };
         Router::new()
             .merge(accounts::routes())
             .merge(repos::routes())
@@ -97,6 +99,7 @@ impl App {
             .merge(cas::routes())
             .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
             .with_state(self.clone())
+            .merge(web::routes(pages))
             .merge(health::routes(metrics, ready))
     }
 }

@@ -1,0 +1,79 @@
+//! The pages: the same use cases as the API, for readers.
+//!
+//! ```text
+//!   request ─ visit ──────────► use cases ─► page struct ─ template ─► HTML
+//!              who, where from, query            │
+//!                                      markdown  card ─► safe HTML
+//! ```
+//! - Pages are rendered here and work without script; the only asset is one stylesheet and one icon, addressed by
+//!   their content.
+//! - Every page of a repository has a JSON twin, named in its head and at its foot.
+//! - Text from repositories passes through the templates' escaping, or through [`markdown`]; never around them.
+//!
+//! | address | page |
+//! |---|---|
+//! | `/`, `/models`, `/datasets` | lists, with `search`, `filter`, `author`, `sort`, `p` |
+//! | `/{id}` | card, facts, how to use it |
+//! | `/{id}/tree/{rev}[/{path}]` | a folder |
+//! | `/{id}/blob/{rev}/{path}` | a file |
+//! | `/{id}/commits/{rev}`, `/{id}/commit/{sha}` | history |
+//! | `/login`, `/logout`, `/settings/tokens` | who am I |
+//!
+//! Addresses of repositories arrive rewritten by [`crate::server::address`].
+
+mod account;
+mod address;
+mod assets;
+mod blob;
+mod commits;
+mod error;
+mod format;
+mod home;
+mod list;
+pub mod markdown;
+pub mod session;
+mod shell;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod usage;
+mod visit;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use weighthouse::Hub;
+
+/// Largest form, in bytes: a token and where to go next.
+const MAX_FORM_BYTES: usize = 16 << 10;
+
+/// What the pages need.
+#[derive(Clone, Debug)]
+pub struct WebState {
+    /// The use cases.
+    pub hub: Hub,
+    /// Address that clients use, without a trailing slash; taken from each request if absent.
+    pub public_url: Option<String>,
+}
+
+/// All routes of the pages, to be merged into the server's and put behind its layers.
+pub fn routes(state: WebState) -> Router {
+    Router::new()
+        .route("/", get(list::front))
+        .route("/models", get(list::models))
+        .route("/datasets", get(list::datasets))
+        .route("/~page/home", get(home::show))
+        .route("/~page/tree/{revision}", get(tree::root))
+        .route("/~page/tree/{revision}/{*path}", get(tree::folder))
+        .route("/~page/blob/{revision}/{*path}", get(blob::show))
+        .route("/~page/commits/{revision}", get(commits::list))
+        .route("/~page/commits/{revision}/{*path}", get(commits::list_of_path))
+        .route("/~page/commit/{revision}", get(commits::show))
+        .route("/~page/{*rest}", get(error::unknown))
+        .route("/login", get(account::login_form).post(account::login))
+        .route("/logout", post(account::logout))
+        .route("/settings/tokens", get(account::tokens))
+        .route("/assets/{name}", get(assets::serve))
+        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .with_state(state)
+}
