@@ -154,24 +154,7 @@ impl Hub {
         folder: &str,
         recursive: bool,
     ) -> Result<Vec<PathRecord>, Error> {
-        let folder = folder.trim_matches('/');
-        let root = self.tree_at(&revision.commit.tree, folder).await?;
-        let root = root.ok_or_else(|| entry_not_found(revision, name, folder))?;
-        let mut found: Vec<(String, Entry)> = Vec::new();
-        let mut open = vec![(folder.to_owned(), root)];
-        while let Some((folder, tree)) = open.pop() {
-            for entry in tree.entries() {
-                let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
-                if recursive && entry.kind == EntryKind::Folder {
-                    open.push((path.clone(), self.catalog().objects().tree(&entry.oid).await?));
-                }
-                found.push((path, entry.clone()));
-            }
-        }
-        if recursive {
-            found.sort_by(|a, b| a.0.cmp(&b.0));
-        }
-        self.records(found).await
+        Ok(self.list_page(revision, name, folder, recursive, 0..usize::MAX).await?.entries)
     }
 
     /// Those of `paths` that exist, in the order given; a trailing slash is tolerated.

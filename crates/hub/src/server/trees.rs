@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use http::header;
 use weighthouse::access::Repo;
-use weighthouse::browse::PathRecord;
+use weighthouse::browse::{FolderPage, PathRecord};
 use weighthouse::revision::Revision;
 
 use super::app::App;
@@ -51,13 +51,12 @@ async fn list(visitor: Visitor, revision: &str, path: &str) -> Result<Response, 
     let offset = visitor.query.number("offset")?.unwrap_or(0);
     let (repo, at) = visitor.repo_at(revision).await?;
     let hub = visitor.app.hub();
-    let entries = hub.list(&at, revision, path, recursive).await.map_err(|error| visitor.refuse(error))?;
-    let total = entries.len() as u64;
-    let skip = usize::try_from(offset).unwrap_or(usize::MAX);
-    let take = usize::try_from(limit).unwrap_or(usize::MAX);
-    let entries: Vec<PathRecord> = entries.into_iter().skip(skip).take(take).collect();
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let end = start.saturating_add(usize::try_from(limit).unwrap_or(usize::MAX));
+    let found = hub.list_page(&at, revision, path, recursive, start..end).await;
+    let FolderPage { entries, total } = found.map_err(|error| visitor.refuse(error))?;
     let mut reply = Json(shown(&visitor, &repo, &at, &entries, expand).await?).into_response();
-    if offset.saturating_add(limit) < total {
+    if end < total {
         let address = visitor.address()?.original.path().to_owned();
         reply.headers_mut().insert(header::LINK, link(&next_page(&visitor, &address, offset + limit))?);
     }

@@ -77,7 +77,7 @@ pub(super) async fn show(visit: Visit, Path((revision, path)): Path<(String, Str
     let head = RepoHead::new(&repo, &revision, "files");
     let hub = visit.hub();
     let file = match hub.file(&at, &revision, path).await {
-        Err(Error::EntryNotFound { .. }) if hub.list_page(&at, &revision, path, 0, 0).await.is_ok() => {
+        Err(Error::EntryNotFound { .. }) if hub.list_page(&at, &revision, path, false, 0..0).await.is_ok() => {
             return Err(PageError::Elsewhere(head.paths.at("tree", &revision, path)));
         }
         other => other.map_err(|error| visit.refuse(error))?,

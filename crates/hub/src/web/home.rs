@@ -83,7 +83,7 @@ pub(super) async fn show(visit: Visit) -> Result<Response, PageError> {
         Err(Error::EntryNotFound { .. }) => None,
         Err(error) => return Err(refuse(error)),
     };
-    let files = hub.list_page(&at, MAIN, "", 0, ROOT_ENTRIES).await.map_err(refuse)?.entries;
+    let files = hub.list_page(&at, MAIN, "", false, 0..ROOT_ENTRIES).await.map_err(refuse)?.entries;
     let text = readme.map(|data| String::from_utf8_lossy(&data).into_owned());
     let head = RepoHead::new(&repo, MAIN, "card");
     let place = Place { repo: head.paths.page.clone(), revision: MAIN.to_owned(), folder: String::new() };

@@ -92,7 +92,7 @@ async fn show(visit: Visit, revision: String, path: String) -> Result<Response, 
     let head = RepoHead::new(&repo, &revision, "files");
     let number = usize::try_from(visit.page()?).unwrap_or(usize::MAX);
     let first = number.saturating_mul(PAGE);
-    let listed = match hub.list_page(&at, &revision, path, first, PAGE).await {
+    let listed = match hub.list_page(&at, &revision, path, false, first..first + PAGE).await {
         Err(Error::EntryNotFound { .. }) if hub.file(&at, &revision, path).await.is_ok() => {
             return Err(PageError::Elsewhere(head.paths.at("blob", &revision, path)));
         }

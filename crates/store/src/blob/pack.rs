@@ -55,11 +55,11 @@ impl PackWriter {
 
     /// Ends the present xorb, whose body has been written.
     ///
-    /// - `firsts`: indices of chunks that begin a file
+    /// - `firsts`: indices of chunks that begin a file, ascending
     pub fn end_xorb(&mut self, listing: XorbListing, firsts: &[u32]) {
         let xorb = listing.hash;
         let mark = |(i, hash): (usize, XetHash)| {
-            let marked = i == 0 || hash.is_global_dedup_eligible() || firsts.contains(&(i as u32));
+            let marked = i == 0 || hash.is_global_dedup_eligible() || firsts.binary_search(&(i as u32)).is_ok();
             marked.then_some((hash, xorb))
         };
         self.dedup.extend(listing.chunks.iter().map(|chunk| chunk.hash).enumerate().filter_map(mark));
