@@ -23,4 +23,14 @@ pub enum Verb {
     Serve(cmd::serve::Serve),
     /// Manage users, organisations, tokens and repositories of a hub on this machine
     Admin(cmd::admin::Admin),
+    /// Choose a hub and prove who you are
+    Login(cmd::login::Login),
+    /// Show whom the hub takes you for
+    Whoami(cmd::whoami::Whoami),
+    /// Create, list and delete repositories of a hub
+    Repo(cmd::repo::Repo),
+    /// Send a folder to a repository, only what the hub lacks
+    Push(cmd::push::Push),
+    /// Fetch a repository into a folder, only what is missing
+    Pull(cmd::pull::Pull),
 }

@@ -11,10 +11,12 @@
 //! | 7 | damaged data |
 //! | 8 | try again later |
 //! | 9 | bad input |
+//! | 130 | interrupted |
 
 use std::process::ExitCode;
 
 use weighthouse::{Error, ErrorKind};
+use weighthouse_hub::client::ClientError;
 
 use crate::ui;
 
@@ -56,16 +58,24 @@ fn code(error: &anyhow::Error) -> u8 {
             return hinted.code;
         }
         if let Some(error) = cause.downcast_ref::<Error>() {
-            return match error.kind() {
-                ErrorKind::NotFound => 4,
-                ErrorKind::Conflict => 5,
-                ErrorKind::Denied => 6,
-                ErrorKind::Corrupt => 7,
-                ErrorKind::Transient | ErrorKind::Full => 8,
-                ErrorKind::Malformed => 9,
-                _ => 1,
-            };
+            return code_of(error.kind());
+        }
+        if let Some(error) = cause.downcast_ref::<ClientError>() {
+            return code_of(error.kind());
         }
     }
     1
+}
+
+/// The code for a kind of error.
+pub fn code_of(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::NotFound => 4,
+        ErrorKind::Conflict => 5,
+        ErrorKind::Denied => 6,
+        ErrorKind::Corrupt => 7,
+        ErrorKind::Transient | ErrorKind::Full => 8,
+        ErrorKind::Malformed => 9,
+        _ => 1,
+    }
 }

@@ -4,8 +4,11 @@
 
 mod args;
 mod cmd;
+mod credentials;
 mod exit;
 mod logs;
+mod progress;
+mod remote;
 mod settings;
 mod ui;
 

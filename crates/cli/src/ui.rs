@@ -21,6 +21,29 @@ pub fn json(value: &serde_json::Value) -> std::io::Result<()> {
     data(&format!("{value:#}"))
 }
 
+/// Says what happened, to people only.
+pub fn note(text: &str) {
+    line(text);
+}
+
+/// A size for people: three digits and a binary unit.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut units = UNITS.iter();
+    let mut unit = units.next();
+    while value >= 999.5 {
+        let Some(next) = units.next() else { break };
+        value /= 1024.0;
+        unit = Some(next);
+    }
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.digits$} {}", unit.copied().unwrap_or_default())
+}
+
 /// Names an error.
 pub fn error(text: &str) {
     say("error", "31", text);
@@ -51,4 +74,24 @@ fn coloured() -> bool {
 fn line(text: &str) {
     // Nothing can be done about a closed stderr.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits_and_a_unit() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (15 << 20, "15.0 MiB"),
+            (700 << 30, "700 GiB"),
+            (1023 << 20, "1.00 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
 }

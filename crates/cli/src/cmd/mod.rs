@@ -1,7 +1,12 @@
 //! One file for each verb.
 
 pub mod admin;
+pub mod login;
+pub mod pull;
+pub mod push;
+pub mod repo;
 pub mod serve;
+pub mod whoami;
 
 use crate::args::{Args, Verb};
 
@@ -10,5 +15,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.verb {
         Verb::Serve(serve) => serve.run(args.quiet).await,
         Verb::Admin(admin) => admin.run().await,
+        Verb::Login(login) => login.run(args.quiet).await,
+        Verb::Whoami(whoami) => whoami.run(args.quiet).await,
+        Verb::Repo(repo) => repo.run(args.quiet).await,
+        Verb::Push(push) => push.run(args.quiet).await,
+        Verb::Pull(pull) => pull.run(args.quiet).await,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
@@ -69,6 +70,8 @@ struct Inner {
     http: Client,
     patience: Patience,
     clock: Clock,
+    /// Whether the hub has ever answered.
+    reached: AtomicBool,
 }
 
 impl fmt::Debug for Api {
@@ -110,8 +113,15 @@ impl Api {
                 .connect_timeout(options.patience.connect)
                 .build()
                 .map_err(|error| ClientError::Internal(format!("cannot set up the connection: {}", cause(&error))))?;
-        let inner =
-            Inner { base, origin, token: options.token, http, patience: options.patience, clock: Clock::system() };
+        let inner = Inner {
+            base,
+            origin,
+            token: options.token,
+            http,
+            patience: options.patience,
+            clock: Clock::system(),
+            reached: AtomicBool::new(false),
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -125,10 +135,6 @@ impl Api {
     #[must_use]
     pub fn has_token(&self) -> bool {
         self.0.token.is_some()
-    }
-
-    pub(super) fn patience(&self) -> &Patience {
-        &self.0.patience
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -160,12 +166,17 @@ impl Api {
         Ok(self.authorised(self.0.http.get(url)))
     }
 
+    /// Counts the calls of one purpose.
+    pub(super) fn retry(&self) -> Retry<'_> {
+        Retry::new(&self.0.patience, &self.0.reached)
+    }
+
     /// Repeats `attempt` until it succeeds or patience ends.
     pub(super) async fn retrying<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, ClientError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let mut retry = Retry::new(&self.0.patience);
+        let mut retry = self.retry();
         loop {
             match attempt().await {
                 Ok(done) => return Ok(done),
@@ -188,6 +199,7 @@ impl Api {
     ) -> Result<Response, ClientError> {
         let answer = watch.guard(what, &self.0.patience, request.send()).await?;
         let answer = answer.map_err(|error| connection(what, &error))?;
+        self.0.reached.store(true, Ordering::Relaxed);
         if answer.status().is_success() {
             return Ok(answer);
         }

@@ -1,5 +1,6 @@
 //! How long to wait before the same call is made again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::error::ClientError;
@@ -10,6 +11,8 @@ use super::error::ClientError;
 pub struct Patience {
     /// Calls in all before an error that may pass is given up on; at least 1.
     pub attempts: u32,
+    /// As `attempts`, for a hub that has not answered once yet: its address may be wrong.
+    pub first_attempts: u32,
     /// Longest wait before the second call; doubles from there.
     pub first_delay: Duration,
     /// Longest wait between two calls, unless the hub asks for more.
@@ -25,10 +28,11 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// 9 calls over about a minute, 10 s to connect, 30 s without a byte, 10 min for an answer to an upload.
+    /// 9 calls over about a minute, 3 to a hub that never answered, 10 s to connect, 30 s without a byte, 10 min for an answer to an upload.
     fn default() -> Self {
         Self {
             attempts: 9,
+            first_attempts: 3,
             first_delay: Duration::from_millis(400),
             max_delay: Duration::from_secs(20),
             max_retry_after: Duration::from_secs(300),
@@ -43,12 +47,14 @@ impl Default for Patience {
 #[derive(Debug)]
 pub(super) struct Retry<'a> {
     patience: &'a Patience,
+    /// Whether the hub has ever answered.
+    reached: &'a AtomicBool,
     failed: u32,
 }
 
 impl<'a> Retry<'a> {
-    pub(super) fn new(patience: &'a Patience) -> Self {
-        Self { patience, failed: 0 }
+    pub(super) fn new(patience: &'a Patience, reached: &'a AtomicBool) -> Self {
+        Self { patience, reached, failed: 0 }
     }
 
     /// Starts over: something was achieved since the last failure.
@@ -59,7 +65,9 @@ impl<'a> Retry<'a> {
     /// Waits before the next call, or gives the error back when there should be none.
     pub(super) async fn pause(&mut self, error: ClientError) -> Result<(), ClientError> {
         self.failed += 1;
-        if !error.may_pass() || self.failed >= self.patience.attempts {
+        let reached = self.reached.load(Ordering::Relaxed);
+        let attempts = if reached { self.patience.attempts } else { self.patience.first_attempts };
+        if !error.may_pass() || self.failed >= attempts {
             return Err(error);
         }
         let delay = delay(self.patience, self.failed, error.retry_after(), random());

@@ -13,7 +13,6 @@ use tokio::sync::Semaphore;
 use super::super::api::Api;
 use super::super::error::ClientError;
 use super::super::meter::Meter;
-use super::super::retry::Retry;
 use super::blocking;
 use super::partial::Partial;
 use super::plan::{Digest, Hasher, RemoteFile};
@@ -102,7 +101,7 @@ impl Fetcher {
         range: Range<u64>,
     ) -> Result<(), ClientError> {
         let _permit = self.streams.acquire().await.map_err(|error| ClientError::Internal(error.to_string()))?;
-        let mut retry = Retry::new(self.api.patience());
+        let mut retry = self.api.retry();
         let mut at = range.start;
         while at < range.end {
             let from = at;

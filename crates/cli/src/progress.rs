@@ -1,0 +1,104 @@
+//! A bar on stderr while a transfer runs: after a quarter of a second, for people only, gone without a trace.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use weighthouse_hub::client::{Meter, Phase, Snapshot};
+
+use crate::exit::Hinted;
+
+/// Nothing is shown before.
+const QUIET_FOR: Duration = Duration::from_millis(250);
+/// Time between two looks at the numbers.
+const EVERY: Duration = Duration::from_millis(100);
+const BYTES: &str = "{msg:<22} {wide_bar} {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
+const FILES: &str = "{msg:<22} {wide_bar} {pos}/{len}";
+const SPINNER: &str = "{msg} {spinner}";
+
+/// Runs a transfer and shows how far it is, unless `silent` or nobody looks. An interrupt ends it cleanly.
+///
+/// # Errors
+/// Those of the transfer; an interrupt, with exit code 130.
+pub async fn shown<T>(
+    meter: &Meter,
+    silent: bool,
+    transfer: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let visible = !silent && std::io::stderr().is_terminal();
+    let bar = Bar::new(visible);
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(transfer, interrupted);
+    let mut next = tokio::time::interval_at(tokio::time::Instant::now() + QUIET_FOR, EVERY);
+    let mut phase = None;
+    let done = loop {
+        tokio::select! {
+            done = &mut transfer => break done,
+            _ = &mut interrupted => {
+                let hints = vec!["run the same command again: it goes on where it was".to_owned()];
+                break Err(Hinted { message: "interrupted".to_owned(), hints, code: 130 }.into());
+            }
+            _ = next.tick(), if visible => bar.show(meter.snapshot(), &mut phase),
+        }
+    };
+    bar.0.finish_and_clear();
+    done
+}
+
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new(visible: bool) -> Self {
+        let target = if visible { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        Self(ProgressBar::with_draw_target(None, target))
+    }
+
+    fn show(&self, now: Snapshot, phase: &mut Option<Phase>) {
+        let by_bytes = now.bytes_total > 0;
+        if *phase != Some(now.phase) {
+            *phase = Some(now.phase);
+            let template = match (by_bytes, now.files_total > 0) {
+                (true, _) => BYTES,
+                (false, true) => FILES,
+                (false, false) => SPINNER,
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                self.0.set_style(style.progress_chars("=> "));
+            }
+            self.0.reset();
+        }
+        let (done, total) =
+            if by_bytes { (now.bytes_done, now.bytes_total) } else { (now.files_done, now.files_total) };
+        self.0.set_length(total);
+        self.0.set_position(done.min(total));
+        self.0.set_message(words(&now));
+    }
+}
+
+fn words(now: &Snapshot) -> String {
+    let verb = match now.phase {
+        Phase::Planning => return "looking".to_owned(),
+        Phase::Checking => "checking",
+        Phase::Moving => "moving",
+        _ => "committing",
+    };
+    format!("{verb} {} files", now.files_total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_is_understood() {
+        for template in [BYTES, FILES, SPINNER] {
+            ProgressStyle::with_template(template).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hidden_bar_does_not_hold_anything_up() {
+        let done = shown(&Meter::new(), true, async { Ok(7) }).await.unwrap();
+        assert_eq!(done, 7);
+    }
+}
