@@ -11,6 +11,8 @@ const IGNORE: &str = ".gitignore";
 
 /// Files above this size never travel inside a commit, whatever they contain.
 const MAX_INLINE_BYTES: u64 = 10 << 20;
+/// A space in a pattern of `.gitattributes`, where a plain one would end the pattern.
+const SPACE: &str = "[[:space:]]";
 /// Longest `.gitattributes` and `.gitignore` that are looked at, in bytes.
 const MAX_RULES_BYTES: usize = 1 << 20;
 /// Rules of one file that are looked at.
@@ -52,6 +54,8 @@ impl LfsRules {
             let filter = attributes
                 .split_whitespace()
                 .rfind(|a| a.trim_start_matches(['-', '!']).split('=').next() == Some("filter"))?;
+            // The matcher has no character classes by name; this one git itself writes.
+            let pattern = pattern.replace(SPACE, "\\ ");
             Some(if filter == "filter=lfs" { pattern } else { format!("!{pattern}") })
         });
         Self(matcher(lines.collect()))
@@ -70,7 +74,7 @@ impl LfsRules {
                     pattern.push('\\');
                     pattern.push(c);
                 }
-                c if c.is_whitespace() => pattern.push_str("[[:space:]]"),
+                ' ' => pattern.push_str(SPACE),
                 c => pattern.push(c),
             }
         }
