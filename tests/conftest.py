@@ -27,9 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Writes the matrix, if asked to."""
     path = session.config.getoption("--write-matrix")
+    cells = session.config.stash[CELLS]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(matrix.render(session.config.stash[CELLS]))
+        path.write_text(matrix.render(cells))
 
 
 @pytest.fixture(scope="session")

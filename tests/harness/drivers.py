@@ -119,8 +119,14 @@ class Session:
             self._process.kill()
             answer = None
         if answer is None:
-            return Cell(Outcome.FAILED, f"the driver gave no answer:\n{self._errors.read_text(errors='replace')[-4000:]}")
-        parsed = json.loads(answer)
+            return Cell(
+                Outcome.FAILED, f"the driver gave no answer:\n{self._errors.read_text(errors='replace')[-4000:]}"
+            )
+        try:
+            parsed = json.loads(answer)
+        except json.JSONDecodeError:
+            self._process.kill()
+            return Cell(Outcome.FAILED, f"the driver said something else than JSON: {answer}")
         sent_bytes = self._meter.sent_bytes - sent
         stored_bytes = self._hub.stored_bytes() - stored
         return Cell(Outcome(parsed["outcome"]), parsed.get("detail", ""), sent_bytes, stored_bytes)

@@ -40,7 +40,9 @@ class Meter:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(self._pump(reader, hub_writer, "sent_bytes"), self._pump(hub_reader, writer, "received_bytes"))
+        await asyncio.gather(
+            self._pump(reader, hub_writer, "sent_bytes"), self._pump(hub_reader, writer, "received_bytes")
+        )
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counter: str) -> None:
         try:

@@ -21,7 +21,11 @@ class Answer:
 
     def json(self) -> Any:
         """The body, which must be JSON."""
-        assert self.headers.get_content_type().endswith("json"), (self.status, self.headers.get_content_type(), self.body[:200])
+        assert self.headers.get_content_type().endswith("json"), (
+            self.status,
+            self.headers.get_content_type(),
+            self.body[:200],
+        )
         return json.loads(self.body)
 
     @property
@@ -71,7 +75,9 @@ class Wire:
         """Creates a model repository."""
         namespace, name = repo.split("/")
         visibility = "private" if private else "public"
-        return self.ask("POST", "/api/repos/create", data={"name": name, "organization": namespace, "visibility": visibility})
+        return self.ask(
+            "POST", "/api/repos/create", data={"name": name, "organization": namespace, "visibility": visibility}
+        )
 
     def commit(self, repo: str, *lines: dict[str, Any], revision: str = "main", **header: str) -> Answer:
         """Commits operations, each a line of the NDJSON body as `{key: value}`."""
@@ -88,7 +94,12 @@ class Wire:
             "POST",
             f"/{repo}.git/info/lfs/objects/batch",
             body=json.dumps(
-                {"operation": "upload", "transfers": ["basic"], "objects": [{"oid": oid, "size": len(content)}], "hash_algo": "sha256"}
+                {
+                    "operation": "upload",
+                    "transfers": ["basic"],
+                    "objects": [{"oid": oid, "size": len(content)}],
+                    "hash_algo": "sha256",
+                }
             ).encode(),
             headers={"Content-Type": "application/vnd.git-lfs+json", "Accept": "application/vnd.git-lfs+json"},
         )

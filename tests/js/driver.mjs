@@ -11,6 +11,9 @@ import * as hub from "@huggingface/hub";
 const { HF_ENDPOINT, HF_TOKEN, WH_TEST_USER, WH_TEST_REPO, WH_TEST_WORK } = process.env;
 const { WH_TEST_SEED, WH_TEST_SEED_FILES, WH_TEST_SEED_COMMIT, WH_TEST_PRIVATE } = process.env;
 
+// The library writes to the console; stdout is for answers alone.
+globalThis.console = new console.Console(process.stderr);
+
 const GGUF = "weights/tiny-Q4_0.gguf";
 const LARGE_BYTES = 32 << 20;
 

@@ -16,7 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-STUBBED = re.compile(r"lib(cublas|cublasLt|cuda|cudnn|cufft|cufile|cusolver|cusparse|cusparseLt|nccl|nvrtc|nvshmem_host)\.so\.")
+STUBBED = re.compile(
+    r"lib(cublas|cublasLt|cuda|cudnn|cufft|cufile|cusolver|cusparse|cusparseLt|nccl|nvrtc|nvshmem_host)\.so\."
+)
 SYMBOL = re.compile(r"cu[A-Z]|cublas|cudnn|cufft|cufile|cusolver|cusparse|nccl|nvrtc|nvshmem")
 
 

@@ -1,9 +1,9 @@
 """Makes the requests that llama.cpp makes for `-hf NAMESPACE/NAME:QUANT`, in its order."""
 
+import json
 import os
 import urllib.error
 import urllib.request
-import json
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any

@@ -106,7 +106,7 @@ def cases() -> Iterator[object]:
             yield pytest.param(client, row, marks=marks, id=f"{client.slug}-{row.operation.replace(' ', '-')}")
 
 
-@pytest.mark.parametrize(("client", "row"), cases())
+@pytest.mark.parametrize(("client", "row"), list(cases()))
 def test_cell(
     client: Client,
     row: Row,

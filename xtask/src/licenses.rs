@@ -19,6 +19,14 @@ struct Deny {
 #[derive(Deserialize)]
 struct Licenses {
     allow: HashSet<String>,
+    exceptions: Vec<Exception>,
+}
+
+#[derive(Deserialize)]
+struct Exception {
+    #[serde(rename = "crate")]
+    name: String,
+    allow: HashSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -51,7 +59,9 @@ fn finding(package: &Package, deny: &Deny) -> Option<String> {
     if deny.bans.deny.iter().any(|ban| ban.name == package.name) {
         return Some(format!("{named} is banned"));
     }
-    match package.license.as_deref().map(|license| allowed(license, &deny.licenses.allow)) {
+    let exceptions = deny.licenses.exceptions.iter().filter(|exception| exception.name == package.name);
+    let allow = exceptions.flat_map(|exception| &exception.allow).chain(&deny.licenses.allow).cloned().collect();
+    match package.license.as_deref().map(|license| allowed(license, &allow)) {
         Some(Ok(true)) => None,
         None if package.source.is_none() => None,
         Some(Ok(false)) => Some(format!("{named}: {}", package.license.as_deref().unwrap_or_default())),
