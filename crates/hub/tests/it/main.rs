@@ -1,4 +1,5 @@
 //! The protocol as clients and attackers meet it, in process: real routes, real store, no sockets.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test stops at the first surprise")]
 
 mod access;
 mod commits;
