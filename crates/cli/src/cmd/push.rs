@@ -23,7 +23,7 @@ pub struct Push {
     remote: RemoteFlags,
     /// Folder to send
     dir: PathBuf,
-    /// Repository, perhaps with a branch: NAMESPACE/NAME[@BRANCH], datasets/NAMESPACE/NAME[@BRANCH]
+    /// Repository, perhaps with a branch: `NAMESPACE/NAME[@BRANCH]`, `datasets/NAMESPACE/NAME[@BRANCH]`
     repo: String,
     /// Branch to commit to; made if it does not exist [default: main]
     #[arg(long, value_name = "BRANCH")]

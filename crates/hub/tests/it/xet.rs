@@ -163,7 +163,8 @@ async fn a_shard_that_lies_is_refused() {
     let write = token(&site, &site.ada, "ada/m", "write").await;
     assert_eq!(send_shard(&site, &write, &up.shard).await.status, 400, "its xorb was never sent");
     send_xorb(&site, &write, &up.xorb.listing.hash, up.xorb.body.clone()).await.ok();
-    let lies: [(&str, fn(&mut Shard)); 9] = [
+    type Lie = (&'static str, fn(&mut Shard));
+    let lies: [Lie; 9] = [
         ("file hash", |s| s.files[0].file_hash = XetHash::ZERO),
         ("sha256", |s| s.files[0].sha256 = Some([1; 32])),
         ("range hash", |s| s.files[0].range_hashes = Some(vec![XetHash::ZERO])),
