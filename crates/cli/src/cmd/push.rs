@@ -23,7 +23,7 @@ pub struct Push {
     remote: RemoteFlags,
     /// Folder to send
     dir: PathBuf,
-    /// Repository, perhaps with a branch: NAMESPACE/NAME[@BRANCH], datasets/NAMESPACE/NAME[@BRANCH]
+    /// Repository: NAMESPACE/NAME or NAMESPACE/NAME@BRANCH; `datasets/` in front names a dataset
     repo: String,
     /// Branch to commit to; made if it does not exist [default: main]
     #[arg(long, value_name = "BRANCH")]
