@@ -55,6 +55,10 @@ impl Bar {
 
     fn show(&self, now: Snapshot, phase: &mut Option<Phase>) {
         let by_bytes = now.bytes_total > 0;
+        let (done, total) =
+            if by_bytes { (now.bytes_done, now.bytes_total) } else { (now.files_done, now.files_total) };
+        self.0.set_message(words(&now));
+        self.0.set_length(total);
         if *phase != Some(now.phase) {
             *phase = Some(now.phase);
             let template = match (by_bytes, now.files_total > 0) {
@@ -66,12 +70,11 @@ impl Bar {
                 self.0.set_style(style.progress_chars("=> "));
             }
             self.0.reset();
+            self.0.set_position(done.min(total));
+            // What came before the first look says nothing about the rate.
+            self.0.reset_eta();
         }
-        let (done, total) =
-            if by_bytes { (now.bytes_done, now.bytes_total) } else { (now.files_done, now.files_total) };
-        self.0.set_length(total);
         self.0.set_position(done.min(total));
-        self.0.set_message(words(&now));
     }
 }
 
@@ -82,7 +85,8 @@ fn words(now: &Snapshot) -> String {
         Phase::Moving => "moving",
         _ => "committing",
     };
-    format!("{verb} {} files", now.files_total)
+    let noun = if now.files_total == 1 { "file" } else { "files" };
+    format!("{verb} {} {noun}", now.files_total)
 }
 
 #[cfg(test)]

@@ -133,6 +133,11 @@ pub async fn own(api: &Api, repo: RepoRef) -> anyhow::Result<RepoRef> {
 pub fn explain(error: ClientError, api: Option<&Api>) -> anyhow::Error {
     use weighthouse_hub::wire::error::ErrorCode;
     let mut hints = Vec::new();
+    if let ClientError::Connection { .. } = &error
+        && let Some(api) = api
+    {
+        hints.push(format!("the hub is {}; choose another with --endpoint or `wh login`", api.base()));
+    }
     match (error.kind(), error.code()) {
         (ErrorKind::Denied, _) if api.is_some_and(|api| !api.has_token()) => {
             hints.push("log in with `wh login`, or set HF_TOKEN".to_owned());
@@ -154,11 +159,6 @@ pub fn explain(error: ClientError, api: Option<&Api>) -> anyhow::Error {
             hints.push("make room and run the same command again: it goes on where it was".to_owned())
         }
         _ => {}
-    }
-    if let ClientError::Connection { .. } = &error
-        && let Some(api) = api
-    {
-        hints.push(format!("the hub is {}; choose another with --endpoint or `wh login`", api.base()));
     }
     match &error {
         ClientError::Changed { .. } => hints.push("push again when nothing writes to the folder".to_owned()),

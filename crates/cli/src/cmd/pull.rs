@@ -22,7 +22,7 @@ use crate::ui;
 pub struct Pull {
     #[command(flatten)]
     remote: RemoteFlags,
-    /// Repository, perhaps with a revision: `NAMESPACE/NAME[@REVISION]`, `datasets/NAMESPACE/NAME[@REVISION]`
+    /// Repository: NAMESPACE/NAME or NAMESPACE/NAME@REVISION; `datasets/` in front names a dataset
     repo: String,
     /// Folder to write to; what else is in it stays
     #[arg(required_unless_present = "cache")]

@@ -23,7 +23,7 @@ pub struct Push {
     remote: RemoteFlags,
     /// Folder to send
     dir: PathBuf,
-    /// Repository, perhaps with a branch: `NAMESPACE/NAME[@BRANCH]`, `datasets/NAMESPACE/NAME[@BRANCH]`
+    /// Repository: NAMESPACE/NAME or NAMESPACE/NAME@BRANCH; `datasets/` in front names a dataset
     repo: String,
     /// Branch to commit to; made if it does not exist [default: main]
     #[arg(long, value_name = "BRANCH")]
@@ -47,7 +47,7 @@ pub struct Push {
     #[arg(long)]
     follow_links: bool,
     /// Uploads at a time; each takes 32 MiB of memory
-    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
     /// Print JSON
     #[arg(long)]

@@ -66,7 +66,7 @@ pub struct PushOptions {
 }
 
 impl Default for PushOptions {
-    /// All files to the default branch of a repository that exists; 4 xorbs at a time; no notes.
+    /// All files to the default branch of a repository that exists; 3 xorbs at a time; no notes.
     fn default() -> Self {
         Self {
             revision: MAIN.to_owned(),
@@ -75,7 +75,7 @@ impl Default for PushOptions {
             filter: Filter::default(),
             create: None,
             cache: None,
-            parallel: 4,
+            parallel: 3,
             links_out: false,
         }
     }

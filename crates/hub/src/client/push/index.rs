@@ -31,8 +31,8 @@ struct Entry {
 /// Finds chunks by hash. The oldest half is forgotten when there are too many.
 #[derive(Debug)]
 pub(super) struct ChunkIndex {
-    /// Hash of each xorb, once it is sealed.
-    slots: Vec<Option<XetHash>>,
+    /// Hash and number of chunks of each xorb, once it is sealed.
+    slots: Vec<Option<(XetHash, u32)>>,
     chunks: HashMap<XetHash, Entry>,
     /// Chunks that a hub names under a key only.
     keyed: Vec<([u8; 32], HashMap<XetHash, Entry>)>,
@@ -52,16 +52,22 @@ impl ChunkIndex {
         Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
     }
 
-    /// Names a xorb that is full.
-    pub(super) fn seal(&mut self, slot: Slot, hash: XetHash) {
+    /// Names a xorb that is full, and has `chunks` chunks.
+    pub(super) fn seal(&mut self, slot: Slot, hash: XetHash, chunks: usize) {
         if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(hash);
+            *place = Some((hash, u32::try_from(chunks).unwrap_or(u32::MAX)));
         }
     }
 
     /// Hash of a sealed xorb.
     pub(super) fn hash_of(&self, slot: Slot) -> Option<XetHash> {
-        self.slots.get(slot as usize).copied().flatten()
+        self.slots.get(slot as usize).copied().flatten().map(|(hash, _)| hash)
+    }
+
+    /// Whether nothing follows in the xorb: whoever comes after this chunk in a file is in another one.
+    pub(super) fn is_last(&self, at: At) -> bool {
+        let sealed = self.slots.get(at.slot as usize).copied().flatten();
+        sealed.is_some_and(|(_, chunks)| at.index + 1 == chunks)
     }
 
     /// Adds a chunk of a xorb that is being filled.
@@ -73,7 +79,7 @@ impl ChunkIndex {
     /// Adds a xorb from the journal.
     pub(super) fn add_list(&mut self, xorb: XetHash, chunks: &[Chunk]) {
         let slot = self.open_slot();
-        self.seal(slot, xorb);
+        self.seal(slot, xorb, chunks.len());
         for (index, &(hash, raw_len)) in (0u32..).zip(chunks) {
             self.chunks.entry(hash).or_insert(Entry { at: At { slot, index }, raw_len });
         }
@@ -84,7 +90,7 @@ impl ChunkIndex {
     pub(super) fn add_answer(&mut self, key: Option<[u8; 32]>, xorbs: &[ShardXorb]) {
         for xorb in xorbs {
             let slot = self.open_slot();
-            self.seal(slot, xorb.hash);
+            self.seal(slot, xorb.hash, xorb.chunks.len());
             let chunks = match key {
                 None => &mut self.chunks,
                 Some(key) => under(&mut self.keyed, key),
@@ -154,6 +160,7 @@ mod tests {
         index.add_answer(Some(key), &[xorb]);
         let at = index.find(&hash(1), 50).unwrap();
         assert_eq!((index.hash_of(at.slot), at.index), (Some(hash(9)), 0));
+        assert!(index.is_last(at) && !index.is_last(At { slot: at.slot, index: 1 }));
         assert_eq!(index.find(&hash(1), 51), None, "another length cannot be the same chunk");
         assert_eq!(index.find(&hash(2), 50), None);
     }

@@ -22,7 +22,7 @@ use super::super::cas::Cas;
 use super::super::error::ClientError;
 use super::super::meter::Meter;
 use super::blocking;
-use super::index::ChunkIndex;
+use super::index::{At, ChunkIndex};
 use super::journal::{Journal, Known};
 use super::pack::{Packer, Piece, Placed, Sealed, Tally};
 use super::read::{ReadEvent, read_all};
@@ -107,37 +107,48 @@ async fn prepare(
     index: &Mutex<ChunkIndex>,
     trust: bool,
 ) -> Result<Prepared, ClientError> {
-    let (data, ends, first) = match event? {
-        ReadEvent::Chunks { data, ends, first } => (data, ends, first),
+    let (data, ends, before) = match event? {
+        ReadEvent::Chunks { data, ends, before } => (data, ends, before),
         ReadEvent::End { sha256 } => return Ok(Prepared::End(sha256)),
     };
-    let pieces = blocking(move || {
+    let (pieces, before) = blocking(move || {
         let mut start = 0;
         let pieces = ends.into_iter().map(|end| {
             let raw = data.slice(start..end);
             start = end;
             (chunk_hash(&raw), raw)
         });
-        Ok(pieces.collect::<Vec<Piece>>())
+        let before = before.map(|raw| (chunk_hash(&raw), raw.len()));
+        Ok((pieces.collect::<Vec<Piece>>(), before))
     })
     .await?;
     if trust {
-        let worth = |(at, (hash, _)): &(usize, &Piece)| (first && *at == 0) || hash.is_global_dedup_eligible();
-        let asked = pieces.iter().enumerate().filter(worth).map(|(_, piece)| piece).take(MAX_QUESTIONS);
-        for (hash, raw) in asked {
-            let known = || lock(index).find(hash, raw.len() as u32).is_some();
-            if known() {
-                continue;
-            }
+        ask(&pieces, before, cas, index).await;
+    }
+    Ok(Prepared::Chunks(pieces))
+}
+
+/// Asks about chunks that the hub may know: the first of a file, those eligible by their hash, and the one that
+/// follows the end of a known xorb – for hubs answer to the first chunk of each xorb.
+async fn ask(pieces: &[Piece], before: Option<(XetHash, usize)>, cas: &Cas, index: &Mutex<ChunkIndex>) {
+    let find = |hash: &XetHash, len: usize| lock(index).find(hash, u32::try_from(len).unwrap_or(u32::MAX));
+    let is_end = |at: Option<At>| at.is_some_and(|at| lock(index).is_last(at));
+    let mut worth = before.is_none_or(|(hash, len)| is_end(find(&hash, len)));
+    let mut left = MAX_QUESTIONS;
+    for (hash, raw) in pieces {
+        let mut known = find(hash, raw.len());
+        if known.is_none() && left > 0 && (worth || hash.is_global_dedup_eligible()) {
+            left -= 1;
             match cas.dedup(hash).await {
                 Ok(Some((shard, footer))) => lock(index).add_answer(footer.hmac_key, &shard.xorbs),
                 Ok(None) => {}
                 // Sending the chunks again is always right.
                 Err(error) => tracing::debug!(%error, "no answer about known chunks"),
             }
+            known = find(hash, raw.len());
         }
+        worth = is_end(known);
     }
-    Ok(Prepared::Chunks(pieces))
 }
 
 fn lock(index: &Mutex<ChunkIndex>) -> std::sync::MutexGuard<'_, ChunkIndex> {

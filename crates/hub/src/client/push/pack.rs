@@ -12,6 +12,8 @@ use super::index::{At, ChunkIndex, Slot};
 
 /// Raw bytes at which a xorb is sent. Half of what is allowed: several are in memory at a time.
 const XORB_TARGET: u64 = 32 << 20;
+/// Raw bytes after which the body encoded so far is taken over.
+const PIECE_BYTES: usize = 1 << 20;
 /// Terms of one file above which known chunks are used only where they come in runs.
 const MANY_TERMS: usize = 50_000;
 /// Mean chunks of a term below which a file counts as scattered.
@@ -60,6 +62,8 @@ struct Open {
     slot: Slot,
     builder: XorbBuilder,
     pieces: Vec<Bytes>,
+    /// Raw bytes added since the body was last drained.
+    drained_bytes: usize,
     /// Chunks that begin a file: hubs are asked for those whatever their hash.
     firsts: Vec<usize>,
 }
@@ -110,10 +114,6 @@ impl Packer {
             };
             self.file.push(*hash, raw_len, at);
         }
-        if let Some(open) = &mut self.open {
-            let body = open.builder.drain();
-            open.pieces.push(body.into());
-        }
         Ok(tally)
     }
 
@@ -125,7 +125,7 @@ impl Packer {
         }
         if self.open.is_none() {
             let slot = self.index().open_slot();
-            self.open = Some(Open { slot, builder: XorbBuilder::default(), pieces: Vec::new(), firsts: Vec::new() });
+            self.open = Some(Open::new(slot));
         }
         let Some(open) = &mut self.open else { return Err(FormatError::Empty { what: "xorb" }) };
         let index = open.builder.chunks().len();
@@ -134,6 +134,10 @@ impl Packer {
             open.firsts.push(index);
         }
         open.builder.push_hashed(hash, raw)?;
+        open.drained_bytes += raw.len();
+        if open.drained_bytes >= PIECE_BYTES {
+            open.drain();
+        }
         let at = At { slot: open.slot, index: index as u32 };
         self.index().add(hash, raw.len() as u32, at);
         Ok(at)
@@ -149,10 +153,9 @@ impl Packer {
     /// Ends the xorb that is being filled, if there is one.
     pub(super) fn seal(&mut self) -> Result<Option<Sealed>, FormatError> {
         let Some(mut open) = self.open.take() else { return Ok(None) };
-        let rest = open.builder.drain();
-        open.pieces.push(rest.into());
+        open.drain();
         let listing = open.builder.finish()?.listing;
-        self.index().seal(open.slot, listing.hash);
+        self.index().seal(open.slot, listing.hash, listing.chunks.len());
         let mut offset = 0;
         let chunks = listing.chunks.iter().enumerate().map(|(index, chunk)| {
             let at = offset;
@@ -164,6 +167,18 @@ impl Packer {
         let listing =
             ShardXorb { hash: listing.hash, raw_bytes: listing.raw_len, stored_bytes: listing.body_len, chunks };
         Ok(Some(Sealed { listing, pieces: open.pieces }))
+    }
+}
+
+impl Open {
+    fn new(slot: Slot) -> Self {
+        Self { slot, builder: XorbBuilder::default(), pieces: Vec::new(), drained_bytes: 0, firsts: Vec::new() }
+    }
+
+    /// Takes over what the builder has encoded, without the room it kept for more.
+    fn drain(&mut self) {
+        self.drained_bytes = 0;
+        self.pieces.push(self.builder.drain().into_boxed_slice().into());
     }
 }
 

@@ -29,8 +29,8 @@ pub(super) enum ReadEvent {
         data: Bytes,
         /// Where each of them ends in `data`.
         ends: Vec<usize>,
-        /// Whether they begin the file.
-        first: bool,
+        /// The chunk before them in the file; `None` if they begin it.
+        before: Option<Bytes>,
     },
     /// The file is complete and did not change meanwhile.
     End {
@@ -66,7 +66,7 @@ fn read_file(file: &LocalFile, mut send: impl FnMut(ReadEvent) -> bool) -> Resul
         });
         let mut chunker = Chunker::new();
         let mut carried = Bytes::new();
-        let mut first = true;
+        let mut before = None;
         loop {
             let block = reader.block(&carried)?;
             let fresh = block.slice(carried.len()..);
@@ -84,16 +84,17 @@ fn read_file(file: &LocalFile, mut send: impl FnMut(ReadEvent) -> bool) -> Resul
             let end = ends.last().copied().unwrap_or(0);
             carried = Bytes::copy_from_slice(block.get(end..).unwrap_or_default());
             if end > 0 {
-                if !send(ReadEvent::Chunks { data: block.slice(..end), ends, first }) {
+                let start = ends.iter().rev().nth(1).copied().unwrap_or(0);
+                let last = block.slice(start..end);
+                if !send(ReadEvent::Chunks { data: block.slice(..end), ends, before: before.replace(last) }) {
                     return Ok(false);
                 }
-                first = false;
             }
         }
         drop(blocks);
         if chunker.finish().is_some() {
             let ends = vec![carried.len()];
-            if !send(ReadEvent::Chunks { data: carried, ends, first }) {
+            if !send(ReadEvent::Chunks { data: carried, ends, before }) {
                 return Ok(false);
             }
         }
@@ -229,13 +230,13 @@ mod tests {
         let (mut chunks, mut sha, mut joined, mut firsts) = (Vec::new(), None, Vec::new(), 0);
         let done = read_file(&file, |event| {
             match event {
-                ReadEvent::Chunks { data, ends, first } => {
+                ReadEvent::Chunks { data, ends, before } => {
                     let mut start = 0;
                     for end in ends {
                         chunks.push((chunk_hash(&data[start..end]), (end - start) as u64));
                         start = end;
                     }
-                    firsts += usize::from(first);
+                    firsts += usize::from(before.is_none());
                     joined.extend_from_slice(&data);
                 }
                 ReadEvent::End { sha256 } => sha = Some(sha256),
@@ -263,7 +264,7 @@ mod tests {
         assert!(matches!(read_file(&file, |_| true), Err(ClientError::Changed { .. })));
         let file = local(folder.path(), &noise(2 * BLOCK_BYTES));
         let grows = read_file(&file, |event| {
-            if matches!(event, ReadEvent::Chunks { first: true, .. }) {
+            if matches!(event, ReadEvent::Chunks { before: None, .. }) {
                 std::fs::write(&file.place, b"shorter").unwrap();
             }
             true
