@@ -1,8 +1,11 @@
 //! Settings of the hub: flags, then `WH_*` variables, then a TOML file, then defaults.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,6 +13,7 @@ use anyhow::Context;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
+use toml::Spanned;
 use weighthouse::{HubOptions, Storage};
 
 use crate::exit::Hinted;
@@ -119,7 +123,7 @@ pub struct Settings {
 enum Origin {
     Flag,
     Variable(String),
-    File(PathBuf),
+    File { path: PathBuf, line: usize },
     Default,
 }
 
@@ -128,7 +132,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Flag => f.write_str("flag"),
             Self::Variable(name) => write!(f, "variable {name}"),
-            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::File { path, line } => write!(f, "file {}, line {line}", path.display()),
             Self::Default => f.write_str("default"),
         }
     }
@@ -138,22 +142,25 @@ impl fmt::Display for Origin {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileSettings {
-    data: Option<Word>,
-    database: Option<Word>,
-    storage: Option<Word>,
-    listen: Option<Word>,
-    public_url: Option<Word>,
-    log: Option<Word>,
-    log_format: Option<Word>,
-    max_regular_bytes: Option<Word>,
-    max_commit_bytes: Option<Word>,
-    xet_token_lifetime_s: Option<Word>,
-    upload_lifetime_s: Option<Word>,
-    drain_timeout_s: Option<Word>,
+    data: Written,
+    database: Written,
+    storage: Written,
+    listen: Written,
+    public_url: Written,
+    log: Written,
+    log_format: Written,
+    max_regular_bytes: Written,
+    max_commit_bytes: Written,
+    xet_token_lifetime_s: Written,
+    upload_lifetime_s: Written,
+    drain_timeout_s: Written,
 }
 
+/// A value and where it stands in the file.
+type Written = Option<Spanned<Word>>;
+
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a string or a number")]
 enum Word {
     Number(u64),
     Text(String),
@@ -171,7 +178,8 @@ impl fmt::Display for Word {
 /// Looks a setting up in all places and remembers where it was found.
 struct Lookup<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
-    file: Option<PathBuf>,
+    /// Path and text of the file, if there is one.
+    file: Option<(&'a Path, &'a str)>,
     origins: Vec<(&'static str, String, Origin)>,
 }
 
@@ -180,28 +188,35 @@ impl Lookup<'_> {
         &mut self,
         key: &'static str,
         flag: Option<String>,
-        in_file: Option<Word>,
+        in_file: Written,
         default: Option<String>,
         read: impl Fn(&str) -> Result<T, String>,
     ) -> anyhow::Result<Option<T>> {
         let name = format!("WH_{}", key.to_uppercase());
-        let file = self.file.clone().unwrap_or_default();
         let found = flag
             .map(|value| (value, Origin::Flag))
             .or_else(|| (self.variable)(&name).filter(|v| !v.is_empty()).map(|v| (v, Origin::Variable(name))))
-            .or_else(|| in_file.map(|word| (word.to_string(), Origin::File(file))))
+            .or_else(|| in_file.map(|word| self.in_file(&word)))
             .or_else(|| default.map(|value| (value, Origin::Default)));
         let Some((text, origin)) = found else {
             self.origins.push((key, String::new(), Origin::Default));
             return Ok(None);
         };
         let value = read(&text).map_err(|why| Hinted {
-            message: format!("setting `{key}` cannot be `{text}`: {why}"),
+            message: format!("setting `{key}` cannot be `{}`: {why}", hide_password(&text)),
             hints: vec![format!("it comes from: {origin}"), "see `wh serve --help` for all settings".to_owned()],
             code: 2,
         })?;
         self.origins.push((key, text, origin));
         Ok(Some(value))
+    }
+
+    /// A value of the file with its line, counted from 1.
+    fn in_file(&self, word: &Spanned<Word>) -> (String, Origin) {
+        let (path, text) = self.file.unwrap_or((Path::new(""), ""));
+        let before = text.get(..word.span().start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        (word.as_ref().to_string(), Origin::File { path: path.to_owned(), line })
     }
 }
 
@@ -215,12 +230,17 @@ impl Settings {
     }
 
     fn find_with(flags: Flags, server: ServerFlags, variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
-        let file = flags.config.or_else(|| variable("WH_CONFIG").map(PathBuf::from));
-        let written: FileSettings = match &file {
+        let config = || variable("WH_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let file = match flags.config.or_else(config) {
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("settings in {}", path.display()))?
+                let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+                Some((path, text))
             }
+            None => None,
+        };
+        let file = file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
+        let written: FileSettings = match file {
+            Some((path, text)) => toml::from_str(text).map_err(|error| unreadable(path, text, &error))?,
             None => FileSettings::default(),
         };
         let mut look = Lookup { variable, file, origins: Vec::new() };
@@ -329,14 +349,43 @@ impl Settings {
     }
 }
 
+/// Names the line without quoting it: what stands there may be a password.
+fn unreadable(path: &Path, text: &str, error: &toml::de::Error) -> Hinted {
+    let start = error.span().map_or(0, |span| span.start);
+    let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+    Hinted {
+        message: format!("{}, line {line}: {}", path.display(), error.message()),
+        hints: vec!["see `wh serve --print-config` without the file for all settings".to_owned()],
+        code: 2,
+    }
+}
+
+/// Hides the password of an address: before the last `@` of its authority, and in its query.
 fn hide_password(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
-    match rest.split_once('@') {
+    let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // A password may contain `@` and `/`, so everything before the last `@` is taken for it.
+    let address = match address.rsplit_once('@') {
         Some((user, host)) => {
             let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:…@{host}")
+            format!("{user}:…@{host}")
         }
-        None => value.to_owned(),
+        None => address.to_owned(),
+    };
+    // `?` may also stand unencoded in a password, and then the rest of it looks like a query.
+    let query = match query.rsplit_once('@') {
+        Some(_) => "?…".to_owned(),
+        None if query.is_empty() => String::new(),
+        None => format!("?{}", query.split('&').map(hide_parameter).collect::<Vec<_>>().join("&")),
+    };
+    let address = if query == "?…" { "…" } else { address.as_str() };
+    format!("{scheme}://{address}{query}")
+}
+
+fn hide_parameter(pair: &str) -> String {
+    match pair.split_once('=') {
+        Some((key, _)) if key.to_ascii_lowercase().contains("password") => format!("{key}=…"),
+        _ => pair.to_owned(),
     }
 }
 
@@ -380,58 +429,4 @@ fn bytes(value: &str) -> Result<u64, String> {
 fn seconds(value: &str) -> Result<Duration, String> {
     let count: u64 = value.parse().map_err(|_| "it must be a number of seconds".to_owned())?;
     Ok(Duration::from_secs(count))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn find(flags: Flags, variables: &[(&str, &str)]) -> anyhow::Result<Settings> {
-        let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        Settings::find_with(flags, ServerFlags::default(), &variable)
-    }
-
-    #[test]
-    fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, "data = \"/file\"\nlog = \"debug\"\ndrain_timeout_s = 5\nmax_commit_bytes = \"1GiB\"\n")
-            .unwrap();
-        let flags = Flags { config: Some(file.path().into()), data: Some("/flag".into()), ..Flags::default() };
-        let settings = find(flags, &[("WH_DATA", "/variable"), ("WH_LOG", "warn")]).unwrap();
-        assert_eq!(settings.data, PathBuf::from("/flag"));
-        assert_eq!(settings.log, "warn");
-        assert_eq!(settings.drain_timeout, Duration::from_secs(5));
-        assert_eq!(settings.max_commit_bytes, 1 << 30);
-        assert_eq!(settings.listen.port(), 7070);
-        let table = settings.table();
-        for line in ["data ", "flag", "variable WH_LOG", "default"] {
-            assert!(table.contains(line), "{table}");
-        }
-    }
-
-    #[test]
-    fn unknown_keys_and_bad_values_say_where_they_are() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, "data = \"/x\"\nlisen = \"1\"\n").unwrap();
-        let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
-        let error = format!("{:#}", find(flags, &[]).unwrap_err());
-        assert!(error.contains("line 2") && error.contains("lisen"), "{error}");
-        let error = find(Flags::default(), &[("WH_LISTEN", "nowhere")]).unwrap_err();
-        let hinted = error.downcast_ref::<Hinted>().unwrap();
-        assert!(hinted.message.contains("listen") && hinted.hints[0].contains("WH_LISTEN"), "{hinted:?}");
-    }
-
-    #[test]
-    fn passwords_are_not_printed() {
-        let settings =
-            find(Flags::default(), &[("WH_DATABASE", "postgres://me:secret@host/db"), ("WH_DATA", "/x")]).unwrap();
-        assert!(!settings.table().contains("secret") && !settings.json().to_string().contains("secret"));
-    }
-
-    #[test]
-    fn sizes_are_read_with_their_units() {
-        assert_eq!(bytes("10MiB"), Ok(10 << 20));
-        assert_eq!(bytes("7"), Ok(7));
-        assert!(bytes("0").is_err() && bytes("10MB").is_err() && bytes("-1").is_err() && bytes("99999999TiB").is_err());
-    }
 }

@@ -1,0 +1,92 @@
+use super::*;
+
+fn find(flags: Flags, variables: &[(&str, &str)]) -> anyhow::Result<Settings> {
+    let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+    Settings::find_with(flags, ServerFlags::default(), &variable)
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "data = \"/file\"\nlog = \"debug\"\ndrain_timeout_s = 5\nmax_commit_bytes = \"1GiB\"\n")
+        .unwrap();
+    let flags = Flags { config: Some(file.path().into()), data: Some("/flag".into()), ..Flags::default() };
+    let settings = find(flags, &[("WH_DATA", "/variable"), ("WH_LOG", "warn")]).unwrap();
+    assert_eq!(settings.data, PathBuf::from("/flag"));
+    assert_eq!(settings.log, "warn");
+    assert_eq!(settings.drain_timeout, Duration::from_secs(5));
+    assert_eq!(settings.max_commit_bytes, 1 << 30);
+    assert_eq!(settings.listen.port(), 7070);
+    let table = settings.table();
+    for line in ["data ", "flag", "variable WH_LOG", "default"] {
+        assert!(table.contains(line), "{table}");
+    }
+}
+
+#[test]
+fn unknown_keys_and_bad_values_say_where_they_are() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "data = \"/x\"\nlisen = \"1\"\n").unwrap();
+    let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
+    let error = format!("{:#}", find(flags, &[]).unwrap_err());
+    assert!(error.contains("line 2") && error.contains("lisen"), "{error}");
+    let error = find(Flags::default(), &[("WH_LISTEN", "nowhere")]).unwrap_err();
+    let hinted = error.downcast_ref::<Hinted>().unwrap();
+    assert!(hinted.message.contains("listen") && hinted.hints[0].contains("WH_LISTEN"), "{hinted:?}");
+}
+
+#[test]
+fn bad_values_and_broken_files_name_file_and_line() {
+    for (text, line, words) in [
+        ("data = \"/x\"\n\nlisten = \"nope\"\n", 3, "ADDRESS:PORT"),
+        ("data = \"/x\"\nmax_commit_bytes = 0\n", 2, "number of bytes"),
+        ("data = true\n", 1, "a string or a number"),
+        ("data = \"/x\"\nlog = \n", 2, ""),
+        ("\n\n[limits]\n", 3, "limits"),
+    ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
+        let error = find(flags, &[]).unwrap_err();
+        let hinted = error.downcast_ref::<Hinted>().unwrap();
+        let said = format!("{} {}", hinted.message, hinted.hints.join(" "));
+        let place = format!("{}, line {line}", file.path().display());
+        assert!(said.contains(&place) && said.contains(words), "{text}: {said}");
+    }
+}
+
+#[test]
+fn passwords_are_not_printed() {
+    for url in [
+        "postgres://me:secret@host/db",
+        "postgres://me:p@secret@host/db",
+        "postgres://me:p/secret@host/db",
+        "postgres://me:p?secret@host/db",
+        "postgres://host/db?user=me&password=secret",
+        "postgres://host/db?PASSWORD=secret&sslpassword=secret",
+    ] {
+        let settings = find(Flags::default(), &[("WH_DATABASE", url), ("WH_DATA", "/x")]).unwrap();
+        let shown = format!("{} {}", settings.table(), settings.json());
+        assert!(!shown.contains("secret") && shown.contains("postgres://"), "{url}: {shown}");
+    }
+    let kept = hide_password("postgres://me@host:5432/db?sslmode=require");
+    assert_eq!(kept, "postgres://me:…@host:5432/db?sslmode=require");
+    assert_eq!(hide_password("s3://bucket/prefix"), "s3://bucket/prefix");
+}
+
+#[test]
+fn refusals_do_not_repeat_a_password() {
+    let error = find(Flags::default(), &[("WH_DATABASE", "postgress://me:secret@host/db")]).unwrap_err();
+    assert!(!format!("{error:#} {error:?}").contains("secret"), "{error:?}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "databse = \"postgres://me:secret@host/db\"\n").unwrap();
+    let error = find(Flags { config: Some(file.path().into()), ..Flags::default() }, &[]).unwrap_err();
+    assert!(!format!("{error:#} {error:?}").contains("secret"), "{error:?}");
+}
+
+#[test]
+fn sizes_are_read_with_their_units() {
+    assert_eq!(bytes("10MiB"), Ok(10 << 20));
+    assert_eq!(bytes("7"), Ok(7));
+    assert!(bytes("0").is_err() && bytes("10MB").is_err() && bytes("-1").is_err() && bytes("99999999TiB").is_err());
+}
