@@ -59,8 +59,14 @@ def check(
     model.save_pretrained(folder, **push)
     model.push_to_hub(repo, **push)
     assert files(Path(snapshot_download(repo))) == files(folder)
+    again = load(repo)
+    if hasattr(model, "state_dict"):
+        ours, theirs = model.state_dict(), again.state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours), "the weights differ"
     with torch.no_grad():
-        assert torch.equal(answer(model), answer(load(repo))), "the forward pass differs"
+        # The weights are equal bit for bit; kernels may still sum in another order where memory is aligned otherwise.
+        torch.testing.assert_close(answer(again), answer(model), rtol=1e-5, atol=1e-6)
     by_command_line(name, folder)
 
 
