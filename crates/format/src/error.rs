@@ -108,6 +108,46 @@ pub enum FormatError {
         /// What the block encoder found.
         source: lz4_flex::block::CompressError,
     },
+    /// Some place in a file is not what the format says.
+    #[error("{what} at byte {at}: {detail}")]
+    Broken {
+        /// The structure at fault.
+        what: &'static str,
+        /// Offset in the file or stream that is being read.
+        at: u64,
+        /// What is wrong, with the offending value in backticks.
+        detail: String,
+    },
+    /// The bytes may be right, but this program does not read them.
+    #[error("{what} is not supported: {detail}")]
+    Unsupported {
+        /// The feature or structure.
+        what: &'static str,
+        /// Which one, and what to do instead if there is something.
+        detail: String,
+    },
+    /// The source of the bytes failed.
+    #[error("reading {what} failed")]
+    Io {
+        /// What was being read.
+        what: &'static str,
+        /// What the source said.
+        source: std::io::Error,
+    },
+    /// A checkpoint names a file that is not there.
+    #[error("there is no file `{path}`")]
+    NoFile {
+        /// Path below the checkpoint's folder.
+        path: String,
+    },
+    /// An error in one file of several.
+    #[error("`{file}`: {source}")]
+    In {
+        /// Path below the checkpoint's folder.
+        file: String,
+        /// What is wrong there.
+        source: Box<FormatError>,
+    },
     /// A rule of the format is broken.
     #[error("{what} breaks the rule that {rule}")]
     Rule {
@@ -186,18 +226,32 @@ pub enum ErrorKind {
     Malformed,
     /// The bytes may be right, but this program does not know their version or type.
     Unsupported,
+    /// The source of the bytes failed; asking again may help.
+    Io,
     /// A fault of this program.
     Internal,
 }
 
 impl FormatError {
+    /// The same error, with the file it is in.
+    #[must_use]
+    pub fn in_file(self, file: &str) -> Self {
+        match self {
+            Self::In { .. } | Self::NoFile { .. } => self,
+            source => Self::In { file: file.to_owned(), source: Box::new(source) },
+        }
+    }
+
     /// What a caller can do about it.
     #[must_use]
-    pub const fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownVersion { .. } | Self::UnknownScheme { .. } | Self::UnknownDtype { .. } => {
-                ErrorKind::Unsupported
-            }
+            Self::UnknownVersion { .. }
+            | Self::UnknownScheme { .. }
+            | Self::UnknownDtype { .. }
+            | Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Io { .. } => ErrorKind::Io,
+            Self::In { source, .. } => source.kind(),
             Self::Lz4Encode { .. } => ErrorKind::Internal,
             _ => ErrorKind::Malformed,
         }

@@ -30,12 +30,35 @@
 
 #![forbid(unsafe_code)]
 
+pub mod contents;
+pub mod data;
 pub mod dtype;
 pub mod error;
+pub mod flax;
+pub mod gguf;
+pub mod h5;
+pub mod identity;
+pub mod keras;
 pub mod limits;
+pub mod numpy;
+pub mod onnx;
+pub mod optimizer;
+pub mod orbax;
+pub mod pickle;
+pub mod protobuf;
 pub mod safetensors;
+pub mod source;
+pub mod tensor;
+pub mod tf;
+pub mod tflite;
+pub mod torch;
 pub mod xet;
+pub mod zip;
 
+pub use contents::Contents;
 pub use dtype::Dtype;
 pub use error::{ErrorKind, FormatError};
+pub use identity::Format;
 pub use limits::Limits;
+pub use source::{Folder, ReadAt, Section};
+pub use tensor::Tensor;

@@ -64,7 +64,7 @@ pub fn header_len(prefix: &[u8], limits: &Limits) -> Result<u64, FormatError> {
         return Err(FormatError::Truncated { what: WHAT, needed: 8, got: prefix.len() as u64 });
     };
     let length = u64::from_le_bytes(length);
-    at_most("safetensors header length in bytes", length, limits.header_bytes)?;
+    Limits::at_most("safetensors header length in bytes", length, limits.header_bytes)?;
     length.checked_add(8).ok_or(FormatError::TooLarge {
         what: "safetensors header length in bytes",
         size: length,
@@ -141,8 +141,8 @@ struct RawTensor {
 impl RawTensor {
     fn check(self, name: String, data_len: u64, limits: &Limits) -> Result<TensorInfo, FormatError> {
         let Self { dtype, shape, data_offsets: [begin, end] } = self;
-        at_most("rank of a tensor", shape.len() as u64, limits.rank)?;
-        let Some(dtype) = Dtype::parse(&dtype) else {
+        Limits::at_most("rank of a tensor", shape.len() as u64, limits.rank)?;
+        let Some(dtype) = Dtype::parse(&dtype).filter(|dtype| dtype.is_safetensors()) else {
             return Err(FormatError::UnknownDtype { tensor: name, dtype });
         };
         if begin > end || end > data_len {
@@ -212,7 +212,9 @@ impl<'de> Visitor<'de> for Top<'_> {
             if key == METADATA_KEY {
                 entries.metadata = map.next_value_seed(Metadata { limits, fault })?;
             } else {
-                if let Err(found) = at_most("number of tensors", entries.tensors.len() as u64 + 1, limits.tensors) {
+                if let Err(found) =
+                    Limits::at_most("number of tensors", entries.tensors.len() as u64 + 1, limits.tensors)
+                {
                     return Err(stop(fault, found));
                 }
                 entries.tensors.push((key.clone(), map.next_value()?));
@@ -249,8 +251,8 @@ impl<'de> Visitor<'de> for Metadata<'_> {
         let mut metadata = BTreeMap::new();
         while let Some((key, value)) = map.next_entry::<String, String>()? {
             let entries = metadata.len() as u64 + 1;
-            let checked = at_most("metadata key length in bytes", key.len() as u64, limits.name_bytes)
-                .and_then(|()| at_most("number of metadata entries", entries, limits.metadata_entries));
+            let checked = Limits::at_most("metadata key length in bytes", key.len() as u64, limits.name_bytes)
+                .and_then(|()| Limits::at_most("number of metadata entries", entries, limits.metadata_entries));
             if let Err(found) = checked {
                 return Err(stop(fault, found));
             }
@@ -264,7 +266,7 @@ impl<'de> Visitor<'de> for Metadata<'_> {
 }
 
 fn new_key(key: &str, seen: &HashSet<String>, limits: &Limits) -> Result<(), FormatError> {
-    at_most("tensor name length in bytes", key.len() as u64, limits.name_bytes)?;
+    Limits::at_most("tensor name length in bytes", key.len() as u64, limits.name_bytes)?;
     if seen.contains(key) { Err(FormatError::DuplicateKey { key: key.to_owned() }) } else { Ok(()) }
 }
 
@@ -272,8 +274,4 @@ fn new_key(key: &str, seen: &HashSet<String>, limits: &Limits) -> Result<(), For
 fn stop<E: de::Error>(fault: &mut Option<FormatError>, found: FormatError) -> E {
     *fault = Some(found);
     E::custom("refused")
-}
-
-fn at_most(what: &'static str, size: u64, limit: u64) -> Result<(), FormatError> {
-    if size > limit { Err(FormatError::TooLarge { what, size, limit }) } else { Ok(()) }
 }

@@ -1,0 +1,1 @@
+//! Elements of a tensor, out of its pieces.

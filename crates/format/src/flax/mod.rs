@@ -1,0 +1,1 @@
+//! Flax msgpack checkpoints.

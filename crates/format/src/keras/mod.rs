@@ -1,0 +1,1 @@
+//! Keras checkpoints: `.h5`, `.weights.h5`, `.keras`.

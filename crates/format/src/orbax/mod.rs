@@ -1,0 +1,1 @@
+//! Orbax folders: zarr and OCDBT.

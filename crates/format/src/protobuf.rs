@@ -1,0 +1,1 @@
+//! Protocol buffers, walked field by field.

@@ -1,0 +1,1 @@
+//! TensorFlow checkpoints: TensorBundle, SavedModel, the first saver.

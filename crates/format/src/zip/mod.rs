@@ -1,0 +1,1 @@
+//! Zip archives, read twice and compared.
