@@ -152,7 +152,7 @@ proptest! {
     #[test]
     fn what_was_laid_out_is_found(
         tensors in prop::collection::vec(
-            (prop::sample::select(Dtype::ALL.to_vec()), prop::collection::vec(0u64..6, 0..4)), 0..12),
+            (prop::sample::select(Dtype::ALL.iter().copied().filter(|dtype| dtype.is_safetensors()).collect::<Vec<_>>()), prop::collection::vec(0u64..6, 0..4)), 0..12),
         order: prop::sample::Index,
     ) {
         let mut end = 0;
