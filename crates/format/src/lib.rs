@@ -30,6 +30,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 pub mod contents;
 pub mod data;
 pub mod dtype;

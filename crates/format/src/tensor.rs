@@ -23,7 +23,7 @@ pub struct Tensor {
 }
 
 /// A region of a tensor, and where its elements are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Piece {
     /// The elements of the tensor that this piece gives.
     pub region: Region,
@@ -41,7 +41,7 @@ pub struct Piece {
 }
 
 /// A part of a tensor's index space.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Region {
     /// All of it.
     Whole,
@@ -62,7 +62,7 @@ pub enum Region {
 }
 
 /// Where stored bytes are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Stored {
     /// Bytes `begin..end` of a file.
     File {
@@ -80,7 +80,7 @@ pub enum Stored {
 }
 
 /// One step from stored bytes to elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Filter {
     /// Raw deflate stream (RFC 1951), as in zip members.

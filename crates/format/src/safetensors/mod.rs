@@ -12,8 +12,10 @@
 //! **Invariant:** the tensors of a [`Header`] tile the data section: no gap, no overlap, no byte without an owner, so
 //! that two readers cannot see different things in one file.
 
+mod contents;
 mod read;
 
+pub use contents::read;
 pub use read::{Header, ParameterCount, TensorInfo, header_len};
 
 #[cfg(test)]
