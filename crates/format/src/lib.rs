@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod contents;
+mod cursor;
 pub mod data;
 pub mod dtype;
 pub mod error;
