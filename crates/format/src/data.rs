@@ -1,1 +1,0 @@
-//! Elements of a tensor, out of its pieces.
