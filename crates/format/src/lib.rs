@@ -32,6 +32,7 @@
 
 pub mod checkpoint;
 pub mod contents;
+mod cursor;
 pub mod data;
 pub mod dtype;
 pub mod error;
