@@ -180,3 +180,25 @@ fn onnx_models_read_as_onnx_reads_them() {
         weighthouse_format::onnx::read(folder, &path, &Limits::default())
     });
 }
+
+#[test]
+fn tensorflow_checkpoints_read_as_tensorflow_reads_them() {
+    check("tensorflow", |folder, path| {
+        let limits = Limits::default();
+        if path.is_empty() && weighthouse_format::tf::bundles(folder).is_empty() {
+            let table =
+                folder.files.iter().find(|file| weighthouse_format::tf::is_table(&folder.open(&file.path).unwrap()));
+            return weighthouse_format::tf::read_v1(&folder.open(&table.unwrap().path)?, &limits);
+        }
+        let index = if path.is_empty() { weighthouse_format::tf::latest(folder).unwrap() } else { path.to_owned() };
+        weighthouse_format::tf::read_bundle(folder, &index, &limits)
+    });
+}
+
+#[test]
+fn saved_models_read_as_tensorflow_reads_them() {
+    check("saved-model", |folder, _| {
+        assert_eq!(weighthouse_format::tf::saved_models(folder), [""]);
+        weighthouse_format::tf::read_saved_model(folder, "", &Limits::default())
+    });
+}
