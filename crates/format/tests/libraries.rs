@@ -3,6 +3,8 @@
 //! `WH_FIXTURES` names a folder of `SET/FORMAT/NAME/` folders, each with an `oracle.json`; without it there is nothing to
 //! compare, and the tests say so.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail loudly, and say when there is nothing to do")]
+
 mod material;
 
 use std::collections::BTreeMap;
