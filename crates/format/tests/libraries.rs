@@ -204,3 +204,8 @@ fn saved_models_read_as_tensorflow_reads_them() {
         weighthouse_format::tf::read_saved_model(folder, "", &Limits::default())
     });
 }
+
+#[test]
+fn hdf5_files_read_as_h5py_reads_them() {
+    check("hdf5", |folder, path| weighthouse_format::h5::read(&folder.open(path)?, &Limits::default()));
+}
