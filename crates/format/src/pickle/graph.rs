@@ -168,6 +168,11 @@ impl Graph {
         self.nodes.is_empty()
     }
 
+    /// Numbers of all values, in the order in which they were made.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len() as u32).map(NodeId)
+    }
+
     /// Everything that was called or made, in that order.
     #[must_use]
     pub fn objects(&self) -> &[Object] {

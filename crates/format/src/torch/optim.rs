@@ -1,0 +1,199 @@
+//! State of torch's optimizers: by number in the file, by name in ours.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::contents::{Optimizer, WarningKind};
+use crate::error::FormatError;
+use crate::pickle::{Node, NodeId};
+use crate::tensor::Tensor;
+
+use super::loaded::Loaded;
+
+/// Slots whose shape is that of the parameter.
+const SAME_SHAPE: &[&str] =
+    &["exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "sum", "exp_inf", "acc_delta", "ax"];
+/// Ends of names of buffers that optimizers do not see.
+const BUFFERS: &[&str] =
+    &["running_mean", "running_var", "num_batches_tracked", "position_ids", "inv_freq", "masked_bias"];
+
+/// State of one parameter.
+struct Entry {
+    /// Number, or name where the file has names.
+    key: String,
+    number: Option<u64>,
+    slots: Vec<(String, Tensor)>,
+}
+
+impl Loaded {
+    /// Reads the state of the optimizer under the node, and names its parameters after the model's, where shapes prove it.
+    pub(super) fn optimizer(&mut self, node: NodeId, model: &[Tensor]) -> Result<Optimizer, FormatError> {
+        let mut optimizer = Optimizer::default();
+        let (mut groups, mut names) = (Vec::new(), HashMap::new());
+        for &group in self.graph.get(node, "param_groups").map(|groups| self.graph.items(groups)).unwrap_or_default() {
+            let (settings, numbers, given) = self.group(group);
+            names.extend(numbers.iter().copied().zip(given));
+            optimizer.groups.push(settings);
+            groups.push(numbers);
+        }
+        let mut entries = Vec::new();
+        let state = self.graph.get(node, "state").unwrap_or(node);
+        for (key, value) in self.entries(state) {
+            let (number, Some(key)) = (self.graph.unsigned(key), self.key(key)) else { continue };
+            let (slots, step) = self.slots(value)?;
+            optimizer.step = optimizer.step.max(step);
+            entries.push(Entry { key, number, slots });
+        }
+        let kinds = entries.iter().flat_map(|entry| &entry.slots).map(|(slot, _)| slot.as_str());
+        optimizer.kind = kind(&optimizer.groups, crate::optimizer::kind(kinds));
+        if names.is_empty() {
+            names = assign(&groups, &entries, model).unwrap_or_default();
+        }
+        for entry in entries {
+            let name = entry.number.and_then(|number| names.get(&number)).unwrap_or(&entry.key);
+            for (slot, tensor) in entry.slots {
+                optimizer.tensors.push(Tensor { name: format!("{name}.{slot}"), ..tensor });
+            }
+        }
+        Ok(optimizer)
+    }
+
+    /// Settings of a group, numbers of its parameters, and their names where the file has them.
+    fn group(&self, group: NodeId) -> (Map<String, Value>, Vec<u64>, Vec<String>) {
+        let (mut settings, mut numbers, mut names) = (Map::new(), Vec::new(), Vec::new());
+        for (key, value) in self.entries(group) {
+            let Some(key) = self.key(key) else { continue };
+            match key.as_str() {
+                "params" => {
+                    let params = self.graph.items(value);
+                    settings.insert(key, json!(params.len()));
+                    numbers = params.iter().filter_map(|&param| self.graph.unsigned(param)).collect();
+                }
+                "param_names" => {
+                    names = self.graph.items(value).iter().filter_map(|&name| self.text(name)).collect();
+                }
+                _ => {
+                    if let Some(value) = self.json(value, &Default::default()) {
+                        settings.insert(key, value);
+                    }
+                }
+            }
+        }
+        (settings, numbers, names)
+    }
+
+    /// Tensors of a parameter's state by slot, and the step.
+    fn slots(&mut self, state: NodeId) -> Result<(Vec<(String, Tensor)>, Option<u64>), FormatError> {
+        let (mut slots, mut step) = (Vec::new(), None);
+        for (key, value) in self.entries(state) {
+            let Some(key) = self.key(key) else { continue };
+            if key == "step" {
+                step = self.step(value);
+                continue;
+            }
+            if self.is_tensor(value) {
+                self.add_parts(&key, value, &mut slots);
+            } else if !matches!(self.graph.node(value), Node::Int(_) | Node::Float(_)) {
+                for (path, id) in self.collect(value, &Default::default())? {
+                    self.add_parts(&format!("{key}.{path}"), id, &mut slots);
+                }
+            }
+        }
+        Ok((slots, step))
+    }
+
+    fn add_parts(&mut self, name: &str, id: NodeId, slots: &mut Vec<(String, Tensor)>) {
+        match self.tensor(id) {
+            Some(Ok(parts)) => {
+                slots.extend(parts.tensors.into_iter().map(|(end, tensor)| (format!("{name}{end}"), tensor)));
+            }
+            Some(Err(error)) => self.warn(WarningKind::Unreadable, format!("optimizer state `{name}`: {error}")),
+            None => {}
+        }
+    }
+
+    /// A step counter: a number, or a tensor of one.
+    pub(super) fn step(&self, id: NodeId) -> Option<u64> {
+        if let Some(step) = self.graph.unsigned(id) {
+            return Some(step);
+        }
+        let step = *self.floats(id)?.first()?;
+        (step >= 0.0 && step < 1e18).then_some(step as u64)
+    }
+}
+
+/// The kind by settings where slots cannot tell, and AdamW apart from Adam where newer torch says which.
+pub(super) fn kind(groups: &[Map<String, Value>], by_slots: Option<&str>) -> Option<String> {
+    let has = |key: &str| groups.iter().any(|group| group.contains_key(key));
+    let decoupled = groups.iter().any(|group| group.get("decoupled_weight_decay") == Some(&json!(true)));
+    let kind = match by_slots {
+        Some(kind) => kind,
+        None if has("nesterov") && has("ns_steps") => "Muon",
+        None if has("nesterov") => "SGD",
+        None if has("amsgrad") => "Adam",
+        None if has("scale_parameter") || has("clip_threshold") => "Adafactor",
+        None if has("centered") => "RMSprop",
+        None if has("history_size") => "LBFGS",
+        None if has("rho") => "Adadelta",
+        None if has("lr_decay") => "Adagrad",
+        None => return None,
+    };
+    let kind = match kind {
+        "SGD" if has("ns_steps") => "Muon",
+        "Adam" if decoupled => "AdamW",
+        kind => kind,
+    };
+    Some(kind.to_owned())
+}
+
+/// Names for the numbers of the parameters: the model's order, or that order cut in two as Trainer does, with what
+/// decays first; only where every shape agrees.
+fn assign(groups: &[Vec<u64>], entries: &[Entry], model: &[Tensor]) -> Option<HashMap<u64, String>> {
+    let numbers: Vec<u64> = groups.iter().flatten().copied().collect();
+    let parameters = parameters(model);
+    if numbers.is_empty() || entries.is_empty() {
+        return None;
+    }
+    let matrices = |wanted: bool| parameters.iter().filter(move |tensor| (tensor.shape.len() >= 2) == wanted);
+    let norms = |wanted: bool| parameters.iter().filter(move |tensor| decays(&tensor.name) == wanted);
+    let orders: [Vec<&&Tensor>; 3] = [
+        parameters.iter().collect(),
+        matrices(true).chain(matrices(false)).collect(),
+        norms(true).chain(norms(false)).collect(),
+    ];
+    for order in orders {
+        let named: HashMap<u64, &Tensor> = numbers.iter().copied().zip(order.iter().map(|tensor| **tensor)).collect();
+        let fits = |entry: &Entry| {
+            let parameter = entry.number.and_then(|number| named.get(&number));
+            let shapes = entry.slots.iter().filter(|(slot, _)| SAME_SHAPE.contains(&slot.as_str()));
+            parameter.is_some_and(|parameter| shapes.into_iter().all(|(_, tensor)| tensor.shape == parameter.shape))
+        };
+        if order.len() == numbers.len() && entries.iter().all(fits) {
+            return Some(named.into_iter().map(|(number, tensor)| (number, tensor.name.clone())).collect());
+        }
+    }
+    None
+}
+
+/// Trainer's other rule: biases and the weights of norms do not decay.
+fn decays(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    !(lower.ends_with("bias") || lower.contains("norm") || lower.contains("ln_"))
+}
+
+/// Tensors that an optimizer may know: no buffers, and of aliases the first.
+fn parameters(model: &[Tensor]) -> Vec<&Tensor> {
+    let mut seen = std::collections::HashSet::new();
+    let is_parameter = |tensor: &&Tensor| {
+        let last = tensor.name.rsplit('.').next().unwrap_or_default();
+        let float =
+            matches!(tensor.dtype.as_str(), "F16" | "BF16" | "F32" | "F64" | "C64" | "C128" | "F8_E4M3" | "F8_E5M2");
+        float && !BUFFERS.contains(&last)
+    };
+    let first = |tensor: &&Tensor| match tensor.place() {
+        Some((file, begin)) => seen.insert((file.clone(), begin, tensor.shape.clone())),
+        None => true,
+    };
+    model.iter().filter(is_parameter).filter(first).collect()
+}
