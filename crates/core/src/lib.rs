@@ -9,6 +9,7 @@
 //!                            ├── upload      Git LFS objects
 //!                            ├── xet         xorbs, shards, reconstructions
 //!                            └── card        what a README and a config say
+//!   files of any place ──► inspect   what is in a checkpoint
 //! ```
 //! Nothing here knows HTTP, JSON shapes of the wire, or the terminal; nothing here writes data but through the store.
 
@@ -22,6 +23,8 @@ pub mod commit;
 mod error;
 pub mod facts;
 mod hub;
+pub mod inspect;
+pub mod local;
 pub mod names;
 pub mod preupload;
 pub mod repos;
