@@ -75,11 +75,12 @@ pub(crate) fn sort_out(
     let mut taken = HashSet::new();
     for Entry { path, mut tensor } in state {
         let after = path.get(root(&path).map_or(0, |at| at + 1)..).unwrap_or_default();
-        if tensor.shape.is_empty() && after.last().is_some_and(|last| STEPS.contains(&last.as_str())) {
-            if let Some(step) = count(&tensor) {
-                found.step = Some(found.step.map_or(step, |known| known.max(step)));
-                continue;
-            }
+        if tensor.shape.is_empty()
+            && after.last().is_some_and(|last| STEPS.contains(&last.as_str()))
+            && let Some(step) = count(&tensor)
+        {
+            found.step = Some(found.step.map_or(step, |known| known.max(step)));
+            continue;
         }
         if let Some((parameter, slot)) = split(after) {
             slots.insert(slot.to_owned());
