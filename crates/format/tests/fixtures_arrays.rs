@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use weighthouse_format::data::Elements;
 use weighthouse_format::source::FolderFile;
-use weighthouse_format::{Contents, Folder, FormatError, Limits, ReadAt, Section, Tensor, gguf, numpy};
+use weighthouse_format::{Contents, Folder, FormatError, Limits, ReadAt, Section, Tensor, flax, gguf, numpy, orbax};
 
 struct Bytes(Vec<u8>);
 
@@ -71,13 +71,19 @@ fn read(format: &str, target: &Path, limits: &Limits) -> Option<(Disk, Result<Co
     let root = if target.is_dir() { target } else { target.parent().unwrap() };
     let disk = Disk::new(root);
     let name = if target.is_dir() { "" } else { target.file_name().unwrap().to_str().unwrap() };
+    let first = |end: &str| disk.files.iter().find(|file| file.path.ends_with(end)).map(|file| file.path.to_string());
     let contents = match format {
         "gguf" => {
-            let first = disk.files.iter().find(|file| file.path.ends_with(".gguf"))?.path.to_string();
-            let name = if name.is_empty() { first.as_str() } else { name };
-            gguf::read_split(&disk, name, limits)
+            let first = first(".gguf")?;
+            gguf::read_split(&disk, if name.is_empty() { &first } else { name }, limits)
         }
         "npy" => disk.open(name).and_then(|section| numpy::read_npy(&section, limits)),
+        "npz" => disk.open(&first(".npz")?).and_then(|section| numpy::read_npz(&section, limits)),
+        "flax" => disk.open(name).and_then(|section| flax::read(&section, limits)),
+        "orbax" => {
+            assert!(orbax::is(&disk, ""), "{}", target.display());
+            orbax::read(&disk, "", limits)
+        }
         _ => return None,
     };
     Some((disk, contents))

@@ -51,8 +51,7 @@ pub fn read_npy(section: &Section, limits: &Limits) -> Result<Contents, FormatEr
     let head = section.head(WHAT, header_end(&prefix, limits)?)?;
     let header = Header::parse(&head, name, limits)?;
     let mut contents = Contents::of(Format::Npy);
-    let objects = header.fields.iter().any(|field| field.kind == Kind::Object);
-    let stored = if objects {
+    let stored = if header.has_objects() {
         section.stored("npy elements", header.data, section.len().saturating_sub(header.data))?
     } else {
         let stored = section.stored("npy elements", header.data, header.len)?;
@@ -123,12 +122,19 @@ impl Header {
         Ok(Self { fields, item, shape, fortran, data, len })
     }
 
+    /// Whether elements are Python objects, which are pickled instead.
+    pub(super) fn has_objects(&self) -> bool {
+        self.fields.iter().any(|field| field.kind == Kind::Object)
+    }
+
     /// Adds the tensors of the array.
     pub(super) fn describe(&self, name: &str, file: &str, origin: &Origin, contents: &mut Contents) {
         for field in &self.fields {
             let path = field.path.iter().map(String::as_str);
             let name = [name].into_iter().chain(path).collect::<Vec<_>>().join(".");
             match field.kind {
+                // All fields are in the pickle then.
+                kind if kind != Kind::Object && self.has_objects() => {}
                 Kind::Object => {
                     contents.code.push(Code {
                         file: file.to_owned(),
