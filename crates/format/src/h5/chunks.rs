@@ -128,7 +128,11 @@ impl File {
                             Some((record.uint(width)?, record.u32()?))
                         }
                         kind => {
-                            return Err(broken("hdf5 chunk index", record.place(), format!("records of type `{kind}`")));
+                            return Err(broken(
+                                "hdf5 chunk index",
+                                record.place(),
+                                format!("records of type `{kind}`"),
+                            ));
                         }
                     };
                     let scaled = (0..rank).map(|_| record.u64()).collect::<Result<Vec<_>, _>>()?;
