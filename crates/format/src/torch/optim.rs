@@ -19,18 +19,18 @@ const BUFFERS: &[&str] =
     &["running_mean", "running_var", "num_batches_tracked", "position_ids", "inv_freq", "masked_bias"];
 
 /// State of one parameter.
-struct Entry {
+pub(super) struct Entry {
     /// Number, or name where the file has names.
-    key: String,
-    number: Option<u64>,
-    slots: Vec<(String, Tensor)>,
+    pub(super) key: String,
+    pub(super) number: Option<u64>,
+    pub(super) slots: Vec<(String, Tensor)>,
 }
 
 impl Loaded {
     /// Reads the state of the optimizer under the node, and names its parameters after the model's, where shapes prove it.
     pub(super) fn optimizer(&mut self, node: NodeId, model: &[Tensor]) -> Result<Optimizer, FormatError> {
         let mut optimizer = Optimizer::default();
-        let (mut groups, mut names) = (Vec::new(), HashMap::new());
+        let (mut groups, mut names): (Vec<Vec<u64>>, HashMap<u64, String>) = Default::default();
         for &group in self.graph.get(node, "param_groups").map(|groups| self.graph.items(groups)).unwrap_or_default() {
             let (settings, numbers, given) = self.group(group);
             names.extend(numbers.iter().copied().zip(given));
@@ -45,22 +45,11 @@ impl Loaded {
             optimizer.step = optimizer.step.max(step);
             entries.push(Entry { key, number, slots });
         }
-        let kinds = entries.iter().flat_map(|entry| &entry.slots).map(|(slot, _)| slot.as_str());
-        optimizer.kind = kind(&optimizer.groups, crate::optimizer::kind(kinds));
-        if names.is_empty() {
-            names = assign(&groups, &entries, model).unwrap_or_default();
-        }
-        for entry in entries {
-            let name = entry.number.and_then(|number| names.get(&number)).unwrap_or(&entry.key);
-            for (slot, tensor) in entry.slots {
-                optimizer.tensors.push(Tensor { name: format!("{name}.{slot}"), ..tensor });
-            }
-        }
-        Ok(optimizer)
+        Ok(build(optimizer, &groups, names, entries, model))
     }
 
     /// Settings of a group, numbers of its parameters, and their names where the file has them.
-    fn group(&self, group: NodeId) -> (Map<String, Value>, Vec<u64>, Vec<String>) {
+    pub(super) fn group(&self, group: NodeId) -> (Map<String, Value>, Vec<u64>, Vec<String>) {
         let (mut settings, mut numbers, mut names) = (Map::new(), Vec::new(), Vec::new());
         for (key, value) in self.entries(group) {
             let Some(key) = self.key(key) else { continue };
@@ -123,6 +112,30 @@ impl Loaded {
     }
 }
 
+/// Names the parameters after the model's, where the file does not and shapes prove it, and tells the kind.
+///
+/// `optimizer` has groups and step already; `groups` are the numbers of their parameters.
+pub(super) fn build(
+    mut optimizer: Optimizer,
+    groups: &[Vec<u64>],
+    mut names: HashMap<u64, String>,
+    entries: Vec<Entry>,
+    model: &[Tensor],
+) -> Optimizer {
+    let kinds = entries.iter().flat_map(|entry| &entry.slots).map(|(slot, _)| slot.as_str());
+    optimizer.kind = kind(&optimizer.groups, crate::optimizer::kind(kinds));
+    if names.is_empty() {
+        names = assign(groups, &entries, model).unwrap_or_default();
+    }
+    for entry in entries {
+        let name = entry.number.and_then(|number| names.get(&number)).unwrap_or(&entry.key);
+        for (slot, tensor) in entry.slots {
+            optimizer.tensors.push(Tensor { name: format!("{name}.{slot}"), ..tensor });
+        }
+    }
+    optimizer
+}
+
 /// The kind by settings where slots cannot tell, and AdamW apart from Adam where newer torch says which.
 pub(super) fn kind(groups: &[Map<String, Value>], by_slots: Option<&str>) -> Option<String> {
     let has = |key: &str| groups.iter().any(|group| group.contains_key(key));
@@ -141,7 +154,9 @@ pub(super) fn kind(groups: &[Map<String, Value>], by_slots: Option<&str>) -> Opt
     };
     let kind = match kind {
         "SGD" if has("ns_steps") => "Muon",
-        "Adam" if decoupled => "AdamW",
+        "Adam" | "AMSGrad" if has("momentum_decay") => "NAdam",
+        "Adam" if has("decoupled_weight_decay") && !has("amsgrad") => "RAdam",
+        "Adam" | "AMSGrad" if decoupled => "AdamW",
         kind => kind,
     };
     Some(kind.to_owned())
