@@ -3,6 +3,8 @@
 //! `WH_FIXTURES=FOLDER cargo test -p weighthouse-format --test torch_fixtures -- --ignored`; the folder has
 //! `FORMAT/NAME/oracle.json` beside what it describes. `WH_FIXTURE=PREFIX` takes only some.
 
+#![expect(clippy::unwrap_used, reason = "a fault of a fixture ends the test")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -76,13 +76,14 @@ pub fn read(folder: &dyn Folder, prefix: &str, limits: &Limits) -> Result<Conten
         return Err(FormatError::Rule { what: "metadata of a distributed checkpoint", rule: "it describes tensors" });
     };
     let mut found = Found::default();
+    let mut chunks = 0u64;
     for (key, entry) in loaded.entries(state) {
         let Some(name) = loaded.text(key) else { continue };
         Limits::at_most("number of tensors", found.tensors.len() as u64 + 1, limits.tensors)?;
         Limits::at_most("tensor name length in bytes", name.len() as u64, limits.name_bytes)?;
         let path = reader.paths.get(&name).cloned().unwrap_or_else(|| vec![name.clone()]);
         match loaded.attributes(entry).filter(|&entry| loaded.graph.get(entry, "chunks").is_some()) {
-            Some(entry) => match reader.tensor(&loaded, &name, entry, &mut contents) {
+            Some(entry) => match reader.tensor(&loaded, &name, entry, &mut chunks, &mut contents) {
                 Ok(tensor) => found.tensors.push((path, tensor)),
                 Err(error) => contents.warn(WarningKind::Unreadable, &*label, format!("tensor `{name}`: {error}")),
             },
@@ -95,7 +96,7 @@ pub fn read(folder: &dyn Folder, prefix: &str, limits: &Limits) -> Result<Conten
             }
         }
     }
-    found.sort_out(&mut contents);
+    found.sort_out(folder, &mut contents);
     ranks::note(&mut loaded, &mut contents);
     // The classes of the metadata itself are known, and only named.
     contents.code.retain(|code| !code.name.starts_with("torch.distributed.checkpoint."));
@@ -149,6 +150,7 @@ impl Reader<'_> {
         loaded: &Loaded,
         name: &str,
         entry: NodeId,
+        total: &mut u64,
         contents: &mut Contents,
     ) -> Result<Tensor, FormatError> {
         let rule = |rule| FormatError::Rule { what: "description of a tensor", rule };
@@ -164,6 +166,9 @@ impl Reader<'_> {
             return Err(FormatError::Unsupported { what: "packed type in chunks", detail: format!("`{dtype}`") });
         }
         let chunks = loaded.graph.get(entry, "chunks").map(|chunks| loaded.graph.items(chunks)).unwrap_or_default();
+        // One list of chunks can stand under any number of names.
+        *total = total.saturating_add(chunks.len() as u64);
+        Limits::at_most("number of chunks", *total, self.limits.tensors.saturating_mul(4))?;
         for &chunk in chunks {
             let part = |key| {
                 let chunk = loaded.attributes(chunk)?;
@@ -296,7 +301,7 @@ struct Found {
 
 impl Found {
     /// Tells the model from the optimizer by the paths.
-    fn sort_out(self, contents: &mut Contents) {
+    fn sort_out(self, folder: &dyn Folder, contents: &mut Contents) {
         let mut state: BTreeMap<String, Vec<(String, Tensor)>> = BTreeMap::new();
         let mut order = Vec::new();
         let mut rest = Vec::new();
@@ -308,7 +313,10 @@ impl Found {
                         order.push(parameter);
                         Vec::new()
                     });
-                    slots.push((slot, tensor));
+                    match slot.as_str() {
+                        "step" => optimizer.step = optimizer.step.max(ranks::number(folder, &tensor)),
+                        _ => slots.push((slot, tensor)),
+                    }
                 }
                 None => rest.push((path, tensor)),
             }

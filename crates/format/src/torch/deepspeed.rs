@@ -173,18 +173,25 @@ fn metadata(model: &Loaded, contents: &mut Contents) {
 /// Gives parameters that share the bytes of another their names.
 fn ties(model: &Loaded, named: &mut Vec<Tensor>) {
     let Some(shared) = model.graph.get(model.root, "shared_params") else { return };
-    for (alias, original) in model.entries(shared) {
-        let (Some(alias), Some(original)) = (model.text(alias), model.text(original)) else { continue };
-        let Some(of) = named.iter().find(|tensor| tensor.name == original).cloned() else { continue };
-        put(named, Tensor { name: alias, ..of });
-    }
+    let by_name: HashMap<&str, &Tensor> = named.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let alias = |(alias, original): (NodeId, NodeId)| {
+        let of = *by_name.get(model.text(original)?.as_str())?;
+        Some(Tensor { name: model.text(alias)?, ..of.clone() })
+    };
+    let aliases: Vec<_> = model.entries(shared).into_iter().filter_map(alias).collect();
+    put(named, aliases);
 }
 
-/// Puts a tensor in the place of the one with its name, or at the end.
-pub(super) fn put(named: &mut Vec<Tensor>, tensor: Tensor) {
-    match named.iter_mut().find(|known| known.name == tensor.name) {
-        Some(slot) => *slot = tensor,
-        None => named.push(tensor),
+/// Puts tensors in the places of those with their names, or at the end.
+pub(super) fn put(named: &mut Vec<Tensor>, tensors: impl IntoIterator<Item = Tensor>) {
+    let mut places: HashMap<String, usize> =
+        named.iter().enumerate().map(|(place, tensor)| (tensor.name.clone(), place)).collect();
+    for tensor in tensors {
+        let place = *places.entry(tensor.name.clone()).or_insert(named.len());
+        match named.get_mut(place) {
+            Some(slot) => *slot = tensor,
+            None => named.push(tensor),
+        }
     }
 }
 
@@ -212,6 +219,7 @@ fn frozen(
             }
         }
     }
+    let mut found = Vec::new();
     for (name, shape) in shapes {
         let (Some(flat), Some(elements)) = (flats.get(&name), Tensor::checked_elements(&shape)) else {
             contents.warn(WarningKind::Missing, "", format!("frozen parameter `{name}` has no bytes"));
@@ -219,8 +227,9 @@ fn frozen(
         };
         let Some(dtype) = flat.dtype() else { continue };
         let pieces = flat.cut(&name, 0, elements, 0)?;
-        put(named, Tensor { name, dtype, shape, pieces });
+        found.push(Tensor { name, dtype, shape, pieces });
     }
+    put(named, found);
     Ok(())
 }
 
@@ -246,6 +255,9 @@ struct Zero<'a> {
 /// A slot of the optimizer, or the weights themselves where it has no name: one vector for each group.
 type Vectors = BTreeMap<Option<String>, Vec<Flat>>;
 
+/// Tensors by slot; the weights where it has no name.
+type Slots = Vec<(Option<String>, Vec<Tensor>)>;
+
 impl Zero<'_> {
     fn read(&self, named: &mut Vec<Tensor>, contents: &mut Contents) -> Result<(), FormatError> {
         let groups = self.model.graph.get(self.model.root, "param_shapes");
@@ -260,19 +272,18 @@ impl Zero<'_> {
         };
         let (mut entries, mut known) = (Vec::<optim::Entry>::new(), HashMap::new());
         for (slot, tensors) in slots {
+            let Some(slot) = slot else {
+                put(named, tensors);
+                continue;
+            };
             for tensor in tensors {
-                match &slot {
-                    None => put(named, tensor),
-                    Some(slot) => {
-                        let key = tensor.name.clone();
-                        let at = *known.entry(key.clone()).or_insert_with(|| {
-                            entries.push(optim::Entry { key, number: None, slots: Vec::new() });
-                            entries.len() - 1
-                        });
-                        if let Some(entry) = entries.get_mut(at) {
-                            entry.slots.push((slot.clone(), tensor));
-                        }
-                    }
+                let key = tensor.name.clone();
+                let at = *known.entry(key.clone()).or_insert_with(|| {
+                    entries.push(optim::Entry { key, number: None, slots: Vec::new() });
+                    entries.len() - 1
+                });
+                if let Some(entry) = entries.get_mut(at) {
+                    entry.slots.push((slot.clone(), tensor));
                 }
             }
         }
@@ -291,11 +302,7 @@ impl Zero<'_> {
     }
 
     /// Stages 1 and 2: the ranks' runs of a group make up its vector.
-    fn stage12(
-        &self,
-        groups: &[Vec<(String, Vec<u64>)>],
-        optimizer: &mut Optimizer,
-    ) -> Result<Vec<(Option<String>, Vec<Tensor>)>, FormatError> {
+    fn stage12(&self, groups: &[Vec<(String, Vec<u64>)>], optimizer: &mut Optimizer) -> Result<Slots, FormatError> {
         let mut vectors = Vectors::new();
         for loaded in self.states {
             let Some(state) = loaded.graph.get(loaded.root, "optimizer_state_dict") else { continue };
@@ -326,11 +333,7 @@ impl Zero<'_> {
     }
 
     /// Stage 3: every rank has a run of each parameter, equally long, the last one padded.
-    fn stage3(
-        &self,
-        groups: &[Vec<(String, Vec<u64>)>],
-        optimizer: &mut Optimizer,
-    ) -> Result<Vec<(Option<String>, Vec<Tensor>)>, FormatError> {
+    fn stage3(&self, groups: &[Vec<(String, Vec<u64>)>], optimizer: &mut Optimizer) -> Result<Slots, FormatError> {
         // One vector for each rank, out of all its groups.
         let mut slots: BTreeMap<Option<String>, Vec<Flat>> = BTreeMap::new();
         for (rank, loaded) in self.states.iter().enumerate() {

@@ -203,6 +203,9 @@ impl Merge {
     }
 }
 
+/// Offsets and extents of a part.
+type Span = (Vec<u64>, Vec<u64>);
+
 /// How a tensor is cut over a mesh of ranks.
 struct Spec {
     shape: Vec<u64>,
@@ -251,7 +254,7 @@ impl Spec {
     }
 
     /// Offsets and extents of a rank's part; `None` when another rank gives the same.
-    fn part(&self, rank: u64) -> Result<Option<(Vec<u64>, Vec<u64>)>, String> {
+    fn part(&self, rank: u64) -> Result<Option<Span>, String> {
         let Some(mut place) = self.ranks.iter().position(|&known| known == rank).map(|at| at as u64) else {
             return Err("its mesh does not have that rank".to_owned());
         };

@@ -7,6 +7,7 @@ mod allow;
 mod archive;
 mod assemble;
 mod bare;
+mod compressed;
 pub mod dcp;
 pub mod deepspeed;
 mod dtype;

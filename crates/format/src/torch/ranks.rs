@@ -5,6 +5,7 @@ use crate::error::FormatError;
 use crate::identity::Format;
 use crate::limits::Limits;
 use crate::source::{Folder, Section};
+use crate::tensor::{Stored, Tensor};
 use crate::zip::Archive;
 
 use super::loaded::Loaded;
@@ -67,6 +68,19 @@ pub(super) fn pointer(folder: &dyn Folder, path: &str) -> Result<Option<String>,
     let name = String::from_utf8_lossy(&text).trim().to_owned();
     let plain = !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
     Ok(plain.then_some(name))
+}
+
+/// The number in a tensor of one element, such as a step counter.
+pub(super) fn number(folder: &dyn Folder, tensor: &Tensor) -> Option<u64> {
+    let [piece] = tensor.pieces.as_slice() else { return None };
+    let Stored::File { file, begin, .. } = &piece.stored else { return None };
+    if tensor.elements() != 1 || !piece.filters.is_empty() {
+        return None;
+    }
+    let at = begin.checked_add(piece.first_byte)?;
+    let bytes = folder.open(file).ok()?.read("step counter", at, tensor.dtype.block_bytes()).ok()?;
+    let value = super::values::numbers(tensor.dtype, &bytes)?.first().copied()?;
+    (0.0..1e18).contains(&value).then_some(value as u64)
 }
 
 /// Notes scripts that lie beside the files; nobody runs them here.

@@ -101,7 +101,11 @@ fn torch_file(
     let folder = archive::folder_of(&inner, "data.pkl").ok_or(FormatError::BadMagic { what: "torch file" })?;
     let mut loaded = archive::load(&mut inner, &folder, "data", &format!("{file}!{name}"), limits)?;
     if loaded.is_optimizer(loaded.root) {
-        let next = loaded.optimizer(loaded.root, &contents.tensors)?;
+        // `actor.optimizer.pth` is for `actor` only.
+        let part = name.trim_end_matches("optimizer.pth");
+        let inside: Vec<_> = contents.tensors.iter().filter(|tensor| tensor.name.starts_with(part)).cloned().collect();
+        let model = if inside.is_empty() { &contents.tensors } else { &inside };
+        let next = loaded.optimizer(loaded.root, model)?;
         match &mut contents.optimizer {
             None => contents.optimizer = Some(next),
             Some(first) => {

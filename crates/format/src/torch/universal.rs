@@ -34,7 +34,7 @@ pub(super) fn read(
         optimizer.groups = groups.into_iter().map(|group| loaded.group(group).0).collect();
         ranks::note(&mut loaded, contents);
     }
-    let mut entries = Vec::new();
+    let (mut entries, mut weights) = (Vec::new(), Vec::new());
     for name in ranks::folders(folder, &zero) {
         let inside = format!("{zero}{name}/");
         let mut entry = optim::Entry { key: name.to_owned(), number: None, slots: Vec::new() };
@@ -47,7 +47,7 @@ pub(super) fn read(
                 optimizer.step = optimizer.step.max(loaded.step(node));
             } else {
                 match one_tensor(&loaded, node)? {
-                    Some(tensor) if slot == "fp32" => put(named, Tensor { name: name.to_owned(), ..tensor }),
+                    Some(tensor) if slot == "fp32" => weights.push(Tensor { name: name.to_owned(), ..tensor }),
                     Some(tensor) => entry.slots.push((slot.to_owned(), tensor)),
                     None => contents.warn(WarningKind::Unreadable, &*loaded.label, "it holds no tensor"),
                 }
@@ -56,6 +56,7 @@ pub(super) fn read(
         }
         entries.push(entry);
     }
+    put(named, weights);
     contents.optimizer = Some(optim::build(optimizer, &[], HashMap::new(), entries, named));
     Ok(())
 }
