@@ -12,13 +12,21 @@ use super::dtype::Held;
 use super::loaded::Loaded;
 use super::storages::StorageId;
 use super::strided::Bytes;
-use super::{archive, assemble, legacy, numpy};
+use super::{archive, assemble, compressed, legacy, numpy};
 
 /// Pickles that may follow each other in one file.
 const MOST_PICKLES: usize = 64;
 
-/// Reads a file that begins with a pickle.
+/// Reads a file that begins with a pickle, or a compressed one as joblib writes it.
 pub(super) fn read(section: &Section, limits: &Limits) -> Result<Contents, FormatError> {
+    if let Some(filter) = compressed::filter(&section.head("pickle", 6)?)? {
+        return compressed::read(section, filter, limits);
+    }
+    read_plain(section, limits)
+}
+
+/// Reads a file that begins with a pickle.
+pub(super) fn read_plain(section: &Section, limits: &Limits) -> Result<Contents, FormatError> {
     let (mut pickles, end) = pickle::read_all(section, limits, MOST_PICKLES);
     let label = section.file().to_string();
     if pickles.is_empty() {

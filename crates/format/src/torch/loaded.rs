@@ -74,8 +74,8 @@ impl Loaded {
             Node::Dict(_) => Some(state),
             Node::Tuple(_) => {
                 let parts = self.graph.items(state);
-                let dicts = parts.iter().copied().filter(|&part| matches!(self.graph.node(part), Node::Dict(_)));
-                (parts.len() == 2).then(|| dicts.last()).flatten()
+                let mut dicts = parts.iter().copied().filter(|&part| matches!(self.graph.node(part), Node::Dict(_)));
+                (parts.len() == 2).then(|| dicts.next_back()).flatten()
             }
             _ => None,
         }

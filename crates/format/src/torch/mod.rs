@@ -7,18 +7,28 @@ mod allow;
 mod archive;
 mod assemble;
 mod bare;
+mod compressed;
+pub mod dcp;
+pub mod deepspeed;
 mod dtype;
+pub mod fsdp;
 mod json;
 mod layout;
 mod legacy;
 mod loaded;
+pub mod megatron;
 mod model;
 mod numpy;
 mod optim;
+mod pieces;
+mod pt2;
+mod ranks;
+mod sb3;
 mod script;
 mod storages;
 mod strided;
 mod tree;
+mod universal;
 mod values;
 
 use crate::contents::Contents;
@@ -55,6 +65,12 @@ pub fn read(section: &Section, limits: &Limits) -> Result<Contents, FormatError>
 }
 
 fn read_zip(section: &Section, archive: Archive, limits: &Limits) -> Result<Contents, FormatError> {
+    if archive.find("_stable_baselines3_version").is_some() {
+        return sb3::read(section, archive, limits);
+    }
+    if pt2::is(&archive) {
+        return pt2::read(section, archive, limits);
+    }
     if let Some(folder) = archive::folder_of(&archive, "data.pkl") {
         let program = format!("{folder}/code/");
         let is_script = archive.find(&format!("{folder}/constants.pkl")).is_some()

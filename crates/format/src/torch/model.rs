@@ -191,3 +191,18 @@ fn beside(key: &str) -> bool {
 fn is_training(key: &str) -> bool {
     ["optim", "rng", "random", "lr_sched", "scaler", "callbacks", "loops"].iter().any(|begin| key.starts_with(begin))
 }
+
+/// Takes the wrappers off paths of keys, as long as every path begins with the same one.
+pub(super) fn unwrap_paths<T>(paths: &mut [(Vec<String>, T)]) {
+    for _ in 0..4 {
+        let Some(first) = paths.first().and_then(|(path, _)| path.first()).cloned() else { return };
+        let wrapper = WRAPPERS.contains(&first.as_str()) || first == "app";
+        let all = paths.iter().all(|(path, _)| path.len() > 1 && path.first() == Some(&first));
+        if !wrapper || !all {
+            return;
+        }
+        for (path, _) in paths.iter_mut() {
+            path.remove(0);
+        }
+    }
+}

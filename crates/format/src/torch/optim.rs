@@ -18,19 +18,22 @@ const SAME_SHAPE: &[&str] =
 const BUFFERS: &[&str] =
     &["running_mean", "running_var", "num_batches_tracked", "position_ids", "inv_freq", "masked_bias"];
 
+/// Tensors by slot.
+type Slots = Vec<(String, Tensor)>;
+
 /// State of one parameter.
-struct Entry {
+pub(super) struct Entry {
     /// Number, or name where the file has names.
-    key: String,
-    number: Option<u64>,
-    slots: Vec<(String, Tensor)>,
+    pub(super) key: String,
+    pub(super) number: Option<u64>,
+    pub(super) slots: Slots,
 }
 
 impl Loaded {
     /// Reads the state of the optimizer under the node, and names its parameters after the model's, where shapes prove it.
     pub(super) fn optimizer(&mut self, node: NodeId, model: &[Tensor]) -> Result<Optimizer, FormatError> {
         let mut optimizer = Optimizer::default();
-        let (mut groups, mut names) = (Vec::new(), HashMap::new());
+        let (mut groups, mut names): (Vec<Vec<u64>>, HashMap<u64, String>) = Default::default();
         for &group in self.graph.get(node, "param_groups").map(|groups| self.graph.items(groups)).unwrap_or_default() {
             let (settings, numbers, given) = self.group(group);
             names.extend(numbers.iter().copied().zip(given));
@@ -45,22 +48,11 @@ impl Loaded {
             optimizer.step = optimizer.step.max(step);
             entries.push(Entry { key, number, slots });
         }
-        let kinds = entries.iter().flat_map(|entry| &entry.slots).map(|(slot, _)| slot.as_str());
-        optimizer.kind = kind(&optimizer.groups, crate::optimizer::kind(kinds));
-        if names.is_empty() {
-            names = assign(&groups, &entries, model).unwrap_or_default();
-        }
-        for entry in entries {
-            let name = entry.number.and_then(|number| names.get(&number)).unwrap_or(&entry.key);
-            for (slot, tensor) in entry.slots {
-                optimizer.tensors.push(Tensor { name: format!("{name}.{slot}"), ..tensor });
-            }
-        }
-        Ok(optimizer)
+        Ok(build(optimizer, &groups, names, entries, model))
     }
 
     /// Settings of a group, numbers of its parameters, and their names where the file has them.
-    fn group(&self, group: NodeId) -> (Map<String, Value>, Vec<u64>, Vec<String>) {
+    pub(super) fn group(&self, group: NodeId) -> (Map<String, Value>, Vec<u64>, Vec<String>) {
         let (mut settings, mut numbers, mut names) = (Map::new(), Vec::new(), Vec::new());
         for (key, value) in self.entries(group) {
             let Some(key) = self.key(key) else { continue };
@@ -84,7 +76,7 @@ impl Loaded {
     }
 
     /// Tensors of a parameter's state by slot, and the step.
-    fn slots(&mut self, state: NodeId) -> Result<(Vec<(String, Tensor)>, Option<u64>), FormatError> {
+    fn slots(&mut self, state: NodeId) -> Result<(Slots, Option<u64>), FormatError> {
         let (mut slots, mut step) = (Vec::new(), None);
         for (key, value) in self.entries(state) {
             let Some(key) = self.key(key) else { continue };
@@ -103,7 +95,7 @@ impl Loaded {
         Ok((slots, step))
     }
 
-    fn add_parts(&mut self, name: &str, id: NodeId, slots: &mut Vec<(String, Tensor)>) {
+    fn add_parts(&mut self, name: &str, id: NodeId, slots: &mut Slots) {
         match self.tensor(id) {
             Some(Ok(parts)) => {
                 slots.extend(parts.tensors.into_iter().map(|(end, tensor)| (format!("{name}{end}"), tensor)));
@@ -119,8 +111,32 @@ impl Loaded {
             return Some(step);
         }
         let step = *self.floats(id)?.first()?;
-        (step >= 0.0 && step < 1e18).then_some(step as u64)
+        (0.0..1e18).contains(&step).then_some(step as u64)
     }
+}
+
+/// Names the parameters after the model's, where the file does not and shapes prove it, and tells the kind.
+///
+/// `optimizer` has groups and step already; `groups` are the numbers of their parameters.
+pub(super) fn build(
+    mut optimizer: Optimizer,
+    groups: &[Vec<u64>],
+    mut names: HashMap<u64, String>,
+    entries: Vec<Entry>,
+    model: &[Tensor],
+) -> Optimizer {
+    let kinds = entries.iter().flat_map(|entry| &entry.slots).map(|(slot, _)| slot.as_str());
+    optimizer.kind = kind(&optimizer.groups, crate::optimizer::kind(kinds));
+    if names.is_empty() {
+        names = assign(groups, &entries, model).unwrap_or_default();
+    }
+    for entry in entries {
+        let name = entry.number.and_then(|number| names.get(&number)).unwrap_or(&entry.key);
+        for (slot, tensor) in entry.slots {
+            optimizer.tensors.push(Tensor { name: format!("{name}.{slot}"), ..tensor });
+        }
+    }
+    optimizer
 }
 
 /// The kind by settings where slots cannot tell, and AdamW apart from Adam where newer torch says which.
@@ -141,39 +157,61 @@ pub(super) fn kind(groups: &[Map<String, Value>], by_slots: Option<&str>) -> Opt
     };
     let kind = match kind {
         "SGD" if has("ns_steps") => "Muon",
-        "Adam" if decoupled => "AdamW",
+        "Adam" | "AMSGrad" if has("momentum_decay") => "NAdam",
+        "Adam" if has("decoupled_weight_decay") && !has("amsgrad") => "RAdam",
+        "Adam" | "AMSGrad" if decoupled => "AdamW",
         kind => kind,
     };
     Some(kind.to_owned())
 }
 
 /// Names for the numbers of the parameters: the model's order, or that order cut in two as Trainer does, with what
-/// decays first; only where every shape agrees.
+/// decays first; only where every shape agrees. Where the model has more tensors than the optimizer (buffers, copies that
+/// are not trained), only if there is one way to leave some out.
 fn assign(groups: &[Vec<u64>], entries: &[Entry], model: &[Tensor]) -> Option<HashMap<u64, String>> {
     let numbers: Vec<u64> = groups.iter().flatten().copied().collect();
     let parameters = parameters(model);
     if numbers.is_empty() || entries.is_empty() {
         return None;
     }
-    let matrices = |wanted: bool| parameters.iter().filter(move |tensor| (tensor.shape.len() >= 2) == wanted);
-    let norms = |wanted: bool| parameters.iter().filter(move |tensor| decays(&tensor.name) == wanted);
-    let orders: [Vec<&&Tensor>; 3] = [
-        parameters.iter().collect(),
-        matrices(true).chain(matrices(false)).collect(),
-        norms(true).chain(norms(false)).collect(),
-    ];
-    for order in orders {
-        let named: HashMap<u64, &Tensor> = numbers.iter().copied().zip(order.iter().map(|tensor| **tensor)).collect();
-        let fits = |entry: &Entry| {
-            let parameter = entry.number.and_then(|number| named.get(&number));
-            let shapes = entry.slots.iter().filter(|(slot, _)| SAME_SHAPE.contains(&slot.as_str()));
-            parameter.is_some_and(|parameter| shapes.into_iter().all(|(_, tensor)| tensor.shape == parameter.shape))
-        };
-        if order.len() == numbers.len() && entries.iter().all(fits) {
-            return Some(named.into_iter().map(|(number, tensor)| (number, tensor.name.clone())).collect());
+    let by_number: HashMap<u64, &Entry> = entries.iter().filter_map(|entry| Some((entry.number?, entry))).collect();
+    let fits = |number: u64, tensor: &Tensor| {
+        let slots = by_number.get(&number).map(|entry| entry.slots.as_slice()).unwrap_or_default();
+        let mut same = slots.iter().filter(|(slot, _)| SAME_SHAPE.contains(&slot.as_str()));
+        same.all(|(_, slot)| slot.shape == tensor.shape)
+    };
+    let named = |order: &[&Tensor]| {
+        numbers.iter().copied().zip(order.iter().map(|tensor| tensor.name.clone())).collect::<HashMap<_, _>>()
+    };
+    let cut = |first: fn(&Tensor) -> bool| -> Vec<&Tensor> {
+        let (one, two): (Vec<&Tensor>, Vec<&Tensor>) = parameters.iter().copied().partition(|tensor| first(tensor));
+        one.into_iter().chain(two).collect()
+    };
+    for order in [parameters.clone(), cut(|tensor| tensor.shape.len() >= 2), cut(|tensor| decays(&tensor.name))] {
+        let all = numbers.iter().zip(&order).all(|(&number, tensor)| fits(number, tensor));
+        if order.len() == numbers.len() && all {
+            return Some(named(&order));
+        }
+    }
+    let trained: Vec<&Tensor> = parameters.iter().copied().filter(|tensor| !tensor.name.contains("target")).collect();
+    for order in [parameters, trained] {
+        let Some(first) = leftmost(&numbers, &order, fits) else { continue };
+        let mut backwards = (numbers.clone(), order);
+        backwards.0.reverse();
+        backwards.1.reverse();
+        let Some(mut last) = leftmost(&backwards.0, &backwards.1, fits) else { continue };
+        last.reverse();
+        if first.iter().zip(&last).all(|(one, other)| one.name == other.name) {
+            return Some(named(&first));
         }
     }
     None
+}
+
+/// The first tensor for each number, in order, that fits it.
+fn leftmost<'a>(numbers: &[u64], order: &[&'a Tensor], fits: impl Fn(u64, &Tensor) -> bool) -> Option<Vec<&'a Tensor>> {
+    let mut rest = order.iter().copied();
+    numbers.iter().map(|&number| rest.find(|tensor| fits(number, tensor))).collect()
 }
 
 /// Trainer's other rule: biases and the weights of norms do not decay.

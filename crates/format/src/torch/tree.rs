@@ -19,7 +19,7 @@ impl Loaded {
             "torch._utils" | "torch._tensor" => class.name.starts_with("_rebuild"),
             "joblib.numpy_pickle" => self.graph.raw(id).is_some(),
             module if module.starts_with("numpy.") => {
-                matches!(&*class.name, "_reconstruct" | "_frombuffer" | "scalar")
+                matches!(&*class.name, "_reconstruct" | "_frombuffer")
             }
             _ => false,
         }

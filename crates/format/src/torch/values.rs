@@ -305,7 +305,7 @@ impl Loaded {
 }
 
 /// Little-endian elements as numbers.
-fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
+pub(super) fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
     let each = |width: usize, read: fn(&[u8]) -> Option<f64>| bytes.chunks_exact(width).map(read).collect();
     match dtype {
         Dtype::F32 => each(4, |bytes| bytes.first_chunk().map(|&bytes| f32::from_le_bytes(bytes).into())),
