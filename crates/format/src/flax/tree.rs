@@ -66,6 +66,9 @@ pub(crate) fn sort_out(
         }
     }
     let (state, model): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| root(&entry.path).is_some());
+    // The counter of a training state is no parameter.
+    let (counters, model): (Vec<_>, Vec<_>) =
+        model.into_iter().partition(|entry| entry.tensor.shape.is_empty() && entry.path == ["step"]);
     let parameters: HashSet<&str> = model.iter().map(|entry| entry.tensor.name.as_str()).collect();
     let prefixes: BTreeSet<&str> = model.iter().filter_map(|entry| entry.path.first()).map(String::as_str).collect();
 
@@ -97,19 +100,34 @@ pub(crate) fn sort_out(
         }
         found.tensors.push(tensor);
     }
+    let mut model: Vec<Tensor> = model.into_iter().map(|entry| entry.tensor).collect();
+    for Entry { tensor, .. } in counters {
+        match count(&tensor) {
+            Some(step) => {
+                contents.metadata.insert("step".to_owned(), step.into());
+                if !found.tensors.is_empty() {
+                    found.step = found.step.or(Some(step));
+                }
+            }
+            None => model.push(tensor),
+        }
+    }
     if !found.tensors.is_empty() || found.step.is_some() {
         found.kind = optimizer::kind(slots.iter().map(String::as_str)).map(str::to_owned);
         contents.optimizer = Some(found);
     }
-    contents.tensors = model.into_iter().map(|entry| entry.tensor).collect();
+    contents.tensors = model;
     Ok(())
 }
 
 /// Where in a path the state of an optimizer begins.
 fn root(path: &[String]) -> Option<usize> {
-    let known = path.iter().position(|part| ROOTS.contains(&part.as_str()));
-    // The optimizers that Flax had before optax: `state.param_states.…`, beside `target`.
-    known.or_else(|| path.iter().position(|part| part == "param_states").map(|at| at.saturating_sub(1)))
+    let next = |at: usize| path.get(at + 1).map_or("", String::as_str);
+    path.iter().enumerate().position(|(at, part)| match part.as_str() {
+        // The optimizers that Flax had before optax: `target` and `state`, which has `step` and `param_states`.
+        "state" => matches!(next(at), "step" | "param_states"),
+        part => ROOTS.contains(&part) && !matches!(next(at), "target" | "state"),
+    })
 }
 
 /// Parameter and slot of a path below the root: `0.mu.Dense_0.kernel`, or `param_states.Dense_0.kernel.grad_ema`.

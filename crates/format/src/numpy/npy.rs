@@ -91,9 +91,9 @@ impl Header {
     /// Parses the bytes before the elements; `name` is what errors call the array.
     pub(super) fn parse(head: &[u8], name: &str, limits: &Limits) -> Result<Self, FormatError> {
         let data = header_end(head, limits)?;
-        if data > head.len() as u64 {
+        let Some(head) = usize::try_from(data).ok().and_then(|data| head.get(..data)) else {
             return Err(FormatError::Truncated { what: WHAT, needed: data, got: head.len() as u64 });
-        }
+        };
         let (begin, utf8) = match head.get(6) {
             Some(1) => (10, false),
             Some(2) => (12, false),
@@ -176,6 +176,9 @@ impl Header {
             None if whole || (unit > 0 && self.item.is_multiple_of(unit)) => {
                 first_byte = first_byte.saturating_add(field.offset);
                 step = self.item.checked_div(unit).unwrap_or(0);
+            }
+            Some(width) if whole && filters.is_empty() && (!self.fortran || self.shape.len() < 2) => {
+                return Tensor::big_endian(name, dtype, shape, origin.stored.clone(), width);
             }
             Some(width) if whole && origin.skip.is_multiple_of(width.into()) => {
                 filters.push(Filter::SwapBytes { width });

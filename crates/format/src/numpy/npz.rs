@@ -62,7 +62,11 @@ fn read_member(
     if header.has_objects() {
         // What follows is a pickle, of any length.
     } else if member.size_bytes < end {
-        return Err(FormatError::Truncated { what: "npy elements", needed: header.len, got: member.size_bytes });
+        return Err(FormatError::Truncated {
+            what: "npy elements",
+            needed: header.len,
+            got: member.size_bytes.saturating_sub(header.data),
+        });
     } else if member.size_bytes > end {
         let message = format!("{} bytes follow the array", member.size_bytes - end);
         contents.warn(WarningKind::Extra, file, message);

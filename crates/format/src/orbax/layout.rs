@@ -24,7 +24,10 @@ pub(super) fn slashed(prefix: &str) -> String {
 
 /// Paths below `root`, without it.
 pub(super) fn below<'a>(folder: &'a dyn Folder, root: &'a str) -> impl Iterator<Item = &'a str> {
-    folder.files().iter().filter_map(move |file| file.path.strip_prefix(root))
+    // The files are sorted, so that those below one folder follow each other.
+    let begin = folder.files().partition_point(|file| *file.path < *root);
+    let files = folder.files().get(begin..).unwrap_or_default();
+    files.iter().map_while(move |file| file.path.strip_prefix(root))
 }
 
 /// Names of the folders in `root`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::FormatError;
 use crate::limits::Limits;
-use crate::source::Folder;
+use crate::source::{Folder, FolderFile};
 use crate::tensor::Stored;
 
 /// Values by key; where they lie, not what they are.
@@ -12,14 +12,11 @@ pub(super) type Store = BTreeMap<String, Stored>;
 
 /// The files below `prefix`, which is empty or ends in a slash.
 pub(super) fn of_files(folder: &dyn Folder, prefix: &str) -> Store {
-    let mut store = Store::new();
-    for file in folder.files() {
-        if let Some(key) = file.path.strip_prefix(prefix) {
-            let stored = Stored::File { file: file.path.clone(), begin: 0, end: file.size_bytes };
-            store.insert(key.to_owned(), stored);
-        }
-    }
-    store
+    let value = |file: &FolderFile| {
+        let key = file.path.strip_prefix(prefix)?;
+        Some((key.to_owned(), Stored::File { file: file.path.clone(), begin: 0, end: file.size_bytes }))
+    };
+    folder.files().iter().filter_map(value).collect()
 }
 
 /// A small value.

@@ -18,7 +18,7 @@ pub(super) fn unframe(what: &'static str, magic: [u8; 4], bytes: &[u8], limit: u
     len.copy_from_slice(&head[4..]);
     let (len, actual) = (u64::from_le_bytes(len), bytes.len() as u64);
     if len != actual {
-        return Err(FormatError::LengthMismatch { what, expected: len, actual });
+        return Err(FormatError::LengthMismatch { what: "OCDBT manifest or node in bytes", expected: len, actual });
     }
     let (framed, sum) = bytes.split_last_chunk::<4>().ok_or_else(short)?;
     let expected = u32::from_le_bytes(*sum);
