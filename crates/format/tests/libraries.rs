@@ -170,6 +170,53 @@ fn check(format: &str, read: impl Fn(&Disk, &str) -> Result<Contents, FormatErro
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Reads damaged copies: every one must end with an answer, and none may panic.
+fn damage(format: &str, read: impl Fn(&Section) -> Result<Contents, FormatError>) {
+    let mut random = 7u64;
+    let mut next = move |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below.max(1)
+    };
+    let rounds = std::env::var("WH_ROUNDS").map_or(60, |rounds| rounds.parse().unwrap());
+    for fixture in fixtures(format) {
+        let folder = Disk::new(&fixture);
+        for file in folder.files.iter().filter(|file| !file.path.ends_with(".json") && file.size_bytes > 0) {
+            let good = fs::read(fixture.join(&*file.path)).unwrap();
+            // Structure stands at the front of some formats, and at the end of others.
+            for round in 0..rounds {
+                let mut bad = good.clone();
+                for _ in 0..=next(3) {
+                    let near = good.len().min([good.len(), 600, 4096][round % 3]);
+                    let at = if round % 4 == 3 { good.len() - 1 - next(near) } else { next(near) };
+                    bad[at] = [next(256) as u8, 0xff, bad[at] ^ 1][next(3)];
+                }
+                if round % 5 == 4 {
+                    bad.truncate(next(good.len()));
+                }
+                let _ = read(&Section::of_bytes("damaged", bad));
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_files_never_panic() {
+    let limits = Limits::default();
+    let memory = |section: &Section| {
+        let name = Section::of_bytes("m", section.read("all", 0, section.len()).unwrap());
+        weighthouse_format::source::MemoryFolder::new(vec![name])
+    };
+    damage("hdf5", |section| weighthouse_format::h5::read(section, &limits));
+    for format in ["keras", "keras-h5", "keras-weights"] {
+        damage(format, |section| weighthouse_format::keras::read(section, &limits));
+    }
+    damage("onnx", |section| weighthouse_format::onnx::read(&memory(section), "m", &limits));
+    damage("tensorflow", |section| {
+        let _ = weighthouse_format::tf::read_v1(section, &limits);
+        weighthouse_format::tf::read_bundle(&memory(section), "m", &limits)
+    });
+}
+
 /// The only file with this ending.
 fn with_ending(folder: &Disk, ending: &str) -> String {
     folder.files.iter().find(|file| file.path.ends_with(ending)).unwrap().path.to_string()
@@ -208,4 +255,14 @@ fn saved_models_read_as_tensorflow_reads_them() {
 #[test]
 fn hdf5_files_read_as_h5py_reads_them() {
     check("hdf5", |folder, path| weighthouse_format::h5::read(&folder.open(path)?, &Limits::default()));
+}
+
+#[test]
+fn keras_files_read_as_keras_reads_them() {
+    for format in ["keras", "keras-h5", "keras-weights"] {
+        check(format, |folder, path| match path {
+            "" => weighthouse_format::keras::read_sharded(folder, "model.weights.json", &Limits::default()),
+            path => weighthouse_format::keras::read(&folder.open(path)?, &Limits::default()),
+        });
+    }
 }

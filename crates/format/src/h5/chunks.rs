@@ -185,7 +185,7 @@ impl File {
         count: u64,
         take: &mut dyn FnMut(u64, Slot),
     ) -> Result<(), FormatError> {
-        let len = count.checked_mul(element).unwrap_or(u64::MAX);
+        let len = count.saturating_mul(element);
         let mut bytes = self.read(what, at, len)?;
         let width = usize::try_from(element).unwrap_or(0).saturating_sub(self.offset_bytes + 4);
         for number in 0..count {

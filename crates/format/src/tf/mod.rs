@@ -30,6 +30,8 @@ pub use bundle::read as read_bundle;
 pub use saved_model::read as read_saved_model;
 pub use v1::read as read_v1;
 
+pub(crate) use names::keras_kind;
+
 use crate::source::{Folder, Section};
 
 /// Whether the file ends as a table of LevelDB does: a bundle's index or a checkpoint of the first saver.
