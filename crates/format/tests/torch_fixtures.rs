@@ -147,6 +147,10 @@ fn read_folder(folder: &MemoryFolder, limits: &Limits) -> Result<Contents, Strin
     read.map_err(|error| error.to_string())
 }
 
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn compare(
     what: &str,
     expected: &Value,
@@ -163,13 +167,13 @@ fn compare(
             continue;
         };
         if record["dtype"] != tensor.dtype.as_str() || record["shape"] != serde_json::json!(tensor.shape) {
-            faults.push(format!("{what} `{name}`: {} {:?} instead of {record}", tensor.dtype, tensor.shape));
+            let bytes = elements(tensor, folder).map(|bytes| hex(&bytes));
+            let same = if bytes.as_deref() == record["sha256"].as_str() { ", the same bytes" } else { "" };
+            faults.push(format!("{what} `{name}`: {} {:?} instead of {record}{same}", tensor.dtype, tensor.shape));
             continue;
         }
         if let Some(sum) = record["sha256"].as_str() {
-            let bytes = elements(tensor, folder);
-            let found =
-                bytes.map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+            let found = elements(tensor, folder).map(|bytes| hex(&bytes));
             if found.as_deref() != Some(sum) {
                 faults.push(format!("{what} `{name}`: other bytes ({:?})", tensor.pieces.first()));
             }

@@ -170,8 +170,9 @@ fn names_for_parameters_are_given_only_where_shapes_prove_them() {
         let strides: Vec<u32> = (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect();
         tensor(key, "FloatStorage", 6, 0, shape, &strides)
     };
-    let build = |model: &[(&str, &[u32])], slots: &[&[u32]]| {
-        let weights: Vec<_> = model.iter().map(|&(name, shape)| (name, of("0", shape))).collect();
+    let build = |model: &[(&'static str, &[u32])], slots: &[&[u32]]| {
+        let own = |(index, &(name, shape)): (usize, &(&'static str, &[u32]))| (name, of(&index.to_string(), shape));
+        let weights: Vec<_> = model.iter().enumerate().map(own).collect();
         let mut state = b"}(".to_vec();
         let mut params = b"](".to_vec();
         for (index, shape) in slots.iter().enumerate() {
@@ -184,7 +185,8 @@ fn names_for_parameters_are_given_only_where_shapes_prove_them() {
         let groups = [b"]".to_vec(), dict(&[("params", params)]), b"a".to_vec()].concat();
         let optimizer = dict(&[("state", state), ("param_groups", groups)]);
         let body = dict(&[("model", dict(&weights)), ("optimizer", optimizer)]);
-        let contents = open(file(&body, &[("0", &floats(6)), ("1", &floats(6))])).unwrap();
+        let storages = ["0", "1", "2"].map(|key| (key, floats(6)));
+        let contents = open(file(&body, &storages.each_ref().map(|(key, data)| (*key, data.as_slice())))).unwrap();
         let names = contents.optimizer.unwrap().tensors.into_iter().map(|tensor| tensor.name);
         names.map(|name| name.trim_end_matches(".momentum_buffer").to_owned()).collect::<Vec<_>>()
     };
