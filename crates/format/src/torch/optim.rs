@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::contents::{Optimizer, WarningKind};
 use crate::error::FormatError;
+use crate::limits::Limits;
 use crate::pickle::{Node, NodeId};
 use crate::tensor::Tensor;
 
@@ -33,8 +34,10 @@ impl Loaded {
     /// Reads the state of the optimizer under the node, and names its parameters after the model's, where shapes prove it.
     pub(super) fn optimizer(&mut self, node: NodeId, model: &[Tensor]) -> Result<Optimizer, FormatError> {
         let mut optimizer = Optimizer::default();
+        let mut visits = self.visits();
         let (mut groups, mut names): (Vec<Vec<u64>>, HashMap<u64, String>) = Default::default();
         for &group in self.graph.get(node, "param_groups").map(|groups| self.graph.items(groups)).unwrap_or_default() {
+            self.spend(&mut visits, group)?;
             let (settings, numbers, given) = self.group(group);
             names.extend(numbers.iter().copied().zip(given));
             optimizer.groups.push(settings);
@@ -44,6 +47,8 @@ impl Loaded {
         let state = self.graph.get(node, "state").unwrap_or(node);
         for (key, value) in self.entries(state) {
             let (number, Some(key)) = (self.graph.unsigned(key), self.key(key)) else { continue };
+            self.spend(&mut visits, value)?;
+            Limits::at_most("number of parameters", entries.len() as u64, self.limits.tensors)?;
             let (slots, step) = self.slots(value)?;
             optimizer.step = optimizer.step.max(step);
             entries.push(Entry { key, number, slots });
