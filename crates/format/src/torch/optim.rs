@@ -120,6 +120,35 @@ impl Loaded {
     }
 }
 
+/// Names the parameters of an optimizer that lies in another file than its model; only where every shape agrees.
+///
+/// Does nothing when the optimizer's tensors have names already.
+pub fn name_parameters(optimizer: &mut Optimizer, model: &[Tensor]) {
+    let mut entries: Vec<Entry> = Vec::new();
+    for tensor in &optimizer.tensors {
+        let Some((key, slot)) = tensor.name.split_once('.') else { return };
+        let Ok(number) = key.parse::<u64>() else { return };
+        let slot = (slot.to_owned(), tensor.clone());
+        match entries.last_mut().filter(|entry| entry.number == Some(number)) {
+            Some(entry) => entry.slots.push(slot),
+            None => entries.push(Entry { key: key.to_owned(), number: Some(number), slots: vec![slot] }),
+        }
+    }
+    // Parameters without state have numbers too.
+    let count = optimizer.groups.iter().filter_map(|group| group.get("params")?.as_u64()).sum::<u64>();
+    if count > model.len() as u64 {
+        return;
+    }
+    let Some(names) = assign(&[(0..count).collect()], &entries, model) else { return };
+    for tensor in &mut optimizer.tensors {
+        if let Some((key, slot)) = tensor.name.split_once('.')
+            && let Some(name) = key.parse().ok().and_then(|number: u64| names.get(&number))
+        {
+            tensor.name = format!("{name}.{slot}");
+        }
+    }
+}
+
 /// Names the parameters after the model's, where the file does not and shapes prove it, and tells the kind.
 ///
 /// `optimizer` has groups and step already; `groups` are the numbers of their parameters.

@@ -304,6 +304,30 @@ fn shared_values_do_not_multiply_and_cycles_end() {
 }
 
 #[test]
+fn what_is_shared_a_hundred_thousand_times_costs_once() {
+    // One large dictionary under a hundred thousand keys: 10^10 entries when it is spelled out.
+    let mut big = b"}q\x01(".to_vec();
+    let mut many = b"}(".to_vec();
+    for index in 0..100_000u32 {
+        big.push(b'J');
+        big.extend(index.to_le_bytes());
+        big.extend(b"K\x01");
+        many.push(b'J');
+        many.extend(index.to_le_bytes());
+        many.extend(b"h\x01");
+    }
+    big.push(b'u');
+    many.push(b'u');
+    let weight = tensor("0", "FloatStorage", 6, 0, &[6], &[1]);
+    let keep = [&big[..], b"0"].concat();
+    let optimizer = dict(&[("state", many.clone()), ("param_groups", b"]".to_vec())]);
+    let body = dict(&[("model", dict(&[("w", weight)])), ("other", many), ("optimizer", optimizer)]);
+    let began = std::time::Instant::now();
+    let _ = open(file(&[keep, body].concat(), &[("0", &floats(6))]));
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}
+
+#[test]
 fn layouts_inside_torch_files_are_recognised() {
     let weight = || tensor("0", "FloatStorage", 6, 0, &[6], &[1]);
     let dims = dict(&[("n_mels", b"K\x50".to_vec()), ("n_audio_state", b"M\x80\x01".to_vec())]);
