@@ -15,6 +15,9 @@ use super::layout;
 use super::loaded::Loaded;
 use super::model::Places;
 
+/// Most tensors about which notes are kept.
+const NOTES: u64 = 16_384;
+
 /// Finds the model, the optimizers, and everything else in a loaded object.
 pub(super) fn contents(mut loaded: Loaded, format: Format) -> Result<Contents, FormatError> {
     let mut contents = Contents::of(format);
@@ -57,11 +60,18 @@ pub(super) fn tensors(
     let mut tensors: Vec<Tensor> = Vec::with_capacity(named.len());
     let mut seen = HashSet::new();
     let mut notes = Map::new();
+    let mut pieces_of_rank = false;
     for (name, id) in named {
         let name = if name.is_empty() { "tensor".to_owned() } else { name };
         match loaded.tensor(id) {
-            Some(Ok(parts)) => {
-                if !parts.info.is_empty() {
+            Some(Ok(mut parts)) => {
+                if let Some(quantiser) = parts.quantiser.filter(|_| (notes.len() as u64) < NOTES) {
+                    parts.info.extend(loaded.quantiser(quantiser));
+                }
+                if parts.spec.is_some() {
+                    pieces_of_rank = true;
+                }
+                if !parts.info.is_empty() && (notes.len() as u64) < NOTES {
                     notes.insert(name.clone(), Value::Object(parts.info));
                 }
                 for (end, tensor) in parts.tensors {
@@ -79,6 +89,9 @@ pub(super) fn tensors(
             Some(Err(error)) => loaded.warn(WarningKind::Unreadable, format!("tensor `{name}`: {error}")),
             None => loaded.warn(WarningKind::Unreadable, format!("tensor `{name}` is made in an unknown way")),
         }
+    }
+    if pieces_of_rank {
+        loaded.warn(WarningKind::Other, "tensors are one rank's parts of larger ones; the folder puts them together");
     }
     if !notes.is_empty() {
         metadata.insert("tensor_notes".into(), Value::Object(notes));

@@ -402,7 +402,9 @@ fn base_state(
     let state = loaded.graph.get(base, "state").unwrap_or(base);
     let listed = loaded.graph.items(state).iter().copied();
     let keyed = loaded.entries(state).into_iter().map(|(_, slots)| slots);
+    let mut visits = loaded.visits();
     for (index, slots) in listed.chain(keyed).enumerate() {
+        loaded.spend(&mut visits, slots)?;
         for (slot, value) in loaded.entries(slots) {
             let Some(slot) = loaded.key(slot) else { continue };
             if slot == "step" {

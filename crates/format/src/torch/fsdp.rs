@@ -4,7 +4,7 @@
 //!
 //! Source: PyTorch, `torch/distributed/tensor/{_dtensor_spec,placement_types,device_mesh}.py`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::contents::{Contents, Optimizer, WarningKind};
 use crate::error::FormatError;
@@ -17,6 +17,9 @@ use crate::tensor::Tensor;
 use super::loaded::Loaded;
 use super::values::Parts;
 use super::{optim, pieces, ranks};
+
+/// Most ranks of a mesh.
+const MOST_RANKS: u64 = 1 << 16;
 
 /// Files of one kind, by rank.
 type Ranks = BTreeMap<u64, String>;
@@ -91,6 +94,7 @@ fn optimizer(files: &mut [(u64, Loaded)], contents: &mut Contents) -> Result<Opt
     let (mut built, mut groups) = (Optimizer::default(), Vec::new());
     let mut merged = Merge::default();
     let mut keys: Vec<(String, Option<u64>)> = Vec::new();
+    let mut seen = HashSet::new();
     for (rank, loaded) in files.iter_mut() {
         let Some(&node) = loaded.places().optimizers.first() else { continue };
         if groups.is_empty() {
@@ -102,8 +106,10 @@ fn optimizer(files: &mut [(u64, Loaded)], contents: &mut Contents) -> Result<Opt
             }
         }
         let Some(state) = loaded.graph.get(node, "state") else { continue };
+        let mut visits = loaded.visits();
         for (key, slots) in loaded.entries(state) {
             let (number, Some(key)) = (loaded.graph.unsigned(key), loaded.key(key)) else { continue };
+            loaded.spend(&mut visits, slots)?;
             for (slot, value) in loaded.entries(slots) {
                 let Some(slot) = loaded.key(slot) else { continue };
                 if slot == "step" {
@@ -112,7 +118,7 @@ fn optimizer(files: &mut [(u64, Loaded)], contents: &mut Contents) -> Result<Opt
                     merged.add(*rank, format!("{key}\n{slot}"), loaded, value);
                 }
             }
-            if !keys.iter().any(|(known, _)| *known == key) {
+            if seen.insert(key.clone()) {
                 keys.push((key, number));
             }
         }
@@ -245,7 +251,9 @@ impl Spec {
         let mesh = loaded.attributes(graph.get(attributes, "mesh")?)?;
         let ranks = ["_flatten_rank_map", "mesh", "_mesh", "_rank_map"].iter().find_map(|key| {
             let value = graph.get(mesh, key)?;
-            loaded.numbers(value).or_else(|| Some(loaded.floats(value)?.into_iter().map(|rank| rank as u64).collect()))
+            loaded
+                .many_numbers(value, MOST_RANKS)
+                .or_else(|| Some(loaded.floats(value)?.into_iter().map(|rank| rank as u64).collect()))
         });
         let mesh = mesh_shape(loaded, mesh, placements.len(), ranks.as_ref().map_or(0, Vec::len) as u64)?;
         let count = mesh.iter().try_fold(1u64, |count, &extent| count.checked_mul(extent))?;

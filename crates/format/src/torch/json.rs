@@ -27,6 +27,7 @@ impl Loaded {
     /// their class under `__class__`.
     pub(super) fn json(&self, root: NodeId, skip: &HashSet<NodeId>) -> Option<Value> {
         let mut left = self.limits.metadata_entries;
+        let (mut visits, mut text) = (self.visits(), self.limits.text_bytes);
         let mut stack: Vec<Open> = Vec::new();
         let mut path: HashSet<NodeId> = HashSet::new();
         let mut next = Some((String::new(), root));
@@ -34,7 +35,14 @@ impl Loaded {
             // Opens values until there is one without parts.
             while let Some((key, node)) = next.take() {
                 let fits = left > 0 && (stack.len() as u64) < self.limits.depth && !path.contains(&node);
-                let made = if fits && !skip.contains(&node) { self.begin(node) } else { None };
+                let cost = 1 + (self.graph.pairs(node).len() + self.graph.items(node).len()) as u64;
+                visits = visits.saturating_sub(cost);
+                let made = if fits && visits > 0 && !skip.contains(&node) { self.begin(node) } else { None };
+                // Text that is shared is spelled out each time.
+                let made = made.filter(|(value, _)| {
+                    text = text.saturating_sub(value.as_str().map_or(0, str::len) as u64);
+                    text > 0
+                });
                 match made {
                     Some((value, mut rest)) => {
                         left -= 1;

@@ -31,14 +31,40 @@ impl Loaded {
         self.warnings.push(Warning { kind, file, message: message.into() });
     }
 
-    /// Numbers of a tuple or list, or of a `torch.Size`.
+    /// Numbers of a tuple or list, or of a `torch.Size`; `None` when there are more than a tensor can have axes.
     pub(super) fn numbers(&self, id: NodeId) -> Option<Vec<u64>> {
+        self.many_numbers(id, self.limits.rank)
+    }
+
+    /// As [`Loaded::numbers`], but up to `most`.
+    pub(super) fn many_numbers(&self, id: NodeId, most: u64) -> Option<Vec<u64>> {
         let id = match self.graph.class(id) {
             Some(class) if class.is("torch", "Size") => *self.graph.items(self.graph.object(id)?.args).first()?,
             Some(_) => return None,
             None => id,
         };
-        self.graph.items(id).iter().map(|&number| self.graph.unsigned(number)).collect()
+        let items = self.graph.items(id);
+        // One tuple can stand in a million tensors.
+        if items.len() as u64 > most {
+            return None;
+        }
+        items.iter().map(|&number| self.graph.unsigned(number)).collect()
+    }
+
+    /// How many values a walk by names may visit: shared values count each time.
+    pub(super) fn visits(&self) -> u64 {
+        (self.graph.len() as u64).saturating_mul(4).saturating_add(1 << 16)
+    }
+
+    /// Takes the size of a dictionary from the visits that are left.
+    pub(super) fn spend(&self, visits: &mut u64, id: NodeId) -> Result<(), FormatError> {
+        let size = 1 + self.graph.pairs(id).len() as u64;
+        *visits = visits.checked_sub(size).ok_or(FormatError::TooLarge {
+            what: "number of values that are shared",
+            size: self.visits().saturating_add(size),
+            limit: self.visits(),
+        })?;
+        Ok(())
     }
 
     /// Keys and values of a dictionary; of a key that comes again the last value counts, in the place of the first.

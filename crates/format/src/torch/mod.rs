@@ -31,6 +31,8 @@ mod tree;
 mod universal;
 mod values;
 
+pub use optim::name_parameters;
+
 use crate::contents::Contents;
 use crate::error::FormatError;
 use crate::limits::Limits;

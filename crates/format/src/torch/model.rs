@@ -1,5 +1,7 @@
 //! Where in a tree the model's tensors are, and where the optimizer's state: told by the shape of the tree.
 
+use std::collections::HashSet;
+
 use crate::pickle::{Node, NodeId};
 
 use super::loaded::Loaded;
@@ -123,14 +125,11 @@ impl Loaded {
                 continue;
             }
             // `model` beside other parts with tensors is itself a part.
-            let part = |(other, id): &(String, NodeId)| {
-                other != key
-                    && !beside(other)
-                    && !WRAPPERS.contains(&other.as_str())
-                    && !self.is_optimizer(*id)
-                    && self.has_tensor(*id)
+            let part = |(other, id): &&(String, NodeId)| {
+                other != key && !beside(other) && !WRAPPERS.contains(&other.as_str()) && !self.is_optimizer(*id)
             };
-            if rank >= CERTAIN && children.iter().any(part) {
+            let parts = || children.iter().filter(part).map(|(_, id)| *id).collect();
+            if rank >= CERTAIN && self.any_has_tensor(parts()) {
                 continue;
             }
             return Some((key.clone(), *inner));
@@ -153,13 +152,16 @@ impl Loaded {
         let mut level = vec![self.root];
         for _ in 0..4 {
             let mut next = Vec::new();
+            let mut seen = HashSet::new();
             for node in level {
                 for (_, child) in self.children(node) {
-                    if self.is_tensor(child) || self.module(child).is_some() || found.contains(&child) {
+                    if !seen.insert(child) || self.is_tensor(child) || self.module(child).is_some() {
                         continue;
                     }
                     if self.is_optimizer(child) {
-                        found.push(child);
+                        if !found.contains(&child) && found.len() < 64 {
+                            found.push(child);
+                        }
                     } else if matches!(self.graph.node(child), Node::Dict(_) | Node::List(_) | Node::Tuple(_)) {
                         next.push(child);
                     }

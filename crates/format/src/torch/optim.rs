@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::contents::{Optimizer, WarningKind};
 use crate::error::FormatError;
+use crate::limits::Limits;
 use crate::pickle::{Node, NodeId};
 use crate::tensor::Tensor;
 
@@ -33,8 +34,10 @@ impl Loaded {
     /// Reads the state of the optimizer under the node, and names its parameters after the model's, where shapes prove it.
     pub(super) fn optimizer(&mut self, node: NodeId, model: &[Tensor]) -> Result<Optimizer, FormatError> {
         let mut optimizer = Optimizer::default();
+        let mut visits = self.visits();
         let (mut groups, mut names): (Vec<Vec<u64>>, HashMap<u64, String>) = Default::default();
         for &group in self.graph.get(node, "param_groups").map(|groups| self.graph.items(groups)).unwrap_or_default() {
+            self.spend(&mut visits, group)?;
             let (settings, numbers, given) = self.group(group);
             names.extend(numbers.iter().copied().zip(given));
             optimizer.groups.push(settings);
@@ -44,6 +47,8 @@ impl Loaded {
         let state = self.graph.get(node, "state").unwrap_or(node);
         for (key, value) in self.entries(state) {
             let (number, Some(key)) = (self.graph.unsigned(key), self.key(key)) else { continue };
+            self.spend(&mut visits, value)?;
+            Limits::at_most("number of parameters", entries.len() as u64, self.limits.tensors)?;
             let (slots, step) = self.slots(value)?;
             optimizer.step = optimizer.step.max(step);
             entries.push(Entry { key, number, slots });
@@ -112,6 +117,35 @@ impl Loaded {
         }
         let step = *self.floats(id)?.first()?;
         (0.0..1e18).contains(&step).then_some(step as u64)
+    }
+}
+
+/// Names the parameters of an optimizer that lies in another file than its model; only where every shape agrees.
+///
+/// Does nothing when the optimizer's tensors have names already.
+pub fn name_parameters(optimizer: &mut Optimizer, model: &[Tensor]) {
+    let mut entries: Vec<Entry> = Vec::new();
+    for tensor in &optimizer.tensors {
+        let Some((key, slot)) = tensor.name.split_once('.') else { return };
+        let Ok(number) = key.parse::<u64>() else { return };
+        let slot = (slot.to_owned(), tensor.clone());
+        match entries.last_mut().filter(|entry| entry.number == Some(number)) {
+            Some(entry) => entry.slots.push(slot),
+            None => entries.push(Entry { key: key.to_owned(), number: Some(number), slots: vec![slot] }),
+        }
+    }
+    // Parameters without state have numbers too.
+    let count = optimizer.groups.iter().filter_map(|group| group.get("params")?.as_u64()).sum::<u64>();
+    if count > model.len() as u64 {
+        return;
+    }
+    let Some(names) = assign(&[(0..count).collect()], &entries, model) else { return };
+    for tensor in &mut optimizer.tensors {
+        if let Some((key, slot)) = tensor.name.split_once('.')
+            && let Some(name) = key.parse().ok().and_then(|number: u64| names.get(&number))
+        {
+            tensor.name = format!("{name}.{slot}");
+        }
     }
 }
 

@@ -170,8 +170,9 @@ fn names_for_parameters_are_given_only_where_shapes_prove_them() {
         let strides: Vec<u32> = (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect();
         tensor(key, "FloatStorage", 6, 0, shape, &strides)
     };
-    let build = |model: &[(&str, &[u32])], slots: &[&[u32]]| {
-        let weights: Vec<_> = model.iter().map(|&(name, shape)| (name, of("0", shape))).collect();
+    let build = |model: &[(&'static str, &[u32])], slots: &[&[u32]]| {
+        let own = |(index, &(name, shape)): (usize, &(&'static str, &[u32]))| (name, of(&index.to_string(), shape));
+        let weights: Vec<_> = model.iter().enumerate().map(own).collect();
         let mut state = b"}(".to_vec();
         let mut params = b"](".to_vec();
         for (index, shape) in slots.iter().enumerate() {
@@ -184,7 +185,8 @@ fn names_for_parameters_are_given_only_where_shapes_prove_them() {
         let groups = [b"]".to_vec(), dict(&[("params", params)]), b"a".to_vec()].concat();
         let optimizer = dict(&[("state", state), ("param_groups", groups)]);
         let body = dict(&[("model", dict(&weights)), ("optimizer", optimizer)]);
-        let contents = open(file(&body, &[("0", &floats(6)), ("1", &floats(6))])).unwrap();
+        let storages = ["0", "1", "2"].map(|key| (key, floats(6)));
+        let contents = open(file(&body, &storages.each_ref().map(|(key, data)| (*key, data.as_slice())))).unwrap();
         let names = contents.optimizer.unwrap().tensors.into_iter().map(|tensor| tensor.name);
         names.map(|name| name.trim_end_matches(".momentum_buffer").to_owned()).collect::<Vec<_>>()
     };
@@ -299,6 +301,30 @@ fn shared_values_do_not_multiply_and_cycles_end() {
     deep.extend(b"a".repeat(5000));
     let contents = open(file(&deep, &[("0", &floats(6))])).unwrap();
     assert_eq!((contents.tensors.len(), kinds(&contents)), (0, vec![WarningKind::Unreadable]));
+}
+
+#[test]
+fn what_is_shared_a_hundred_thousand_times_costs_once() {
+    // One large dictionary under a hundred thousand keys: 10^10 entries when it is spelled out.
+    let mut big = b"}q\x01(".to_vec();
+    let mut many = b"}(".to_vec();
+    for index in 0..100_000u32 {
+        big.push(b'J');
+        big.extend(index.to_le_bytes());
+        big.extend(b"K\x01");
+        many.push(b'J');
+        many.extend(index.to_le_bytes());
+        many.extend(b"h\x01");
+    }
+    big.push(b'u');
+    many.push(b'u');
+    let weight = tensor("0", "FloatStorage", 6, 0, &[6], &[1]);
+    let keep = [&big[..], b"0"].concat();
+    let optimizer = dict(&[("state", many.clone()), ("param_groups", b"]".to_vec())]);
+    let body = dict(&[("model", dict(&[("w", weight)])), ("other", many), ("optimizer", optimizer)]);
+    let began = std::time::Instant::now();
+    let _ = open(file(&[keep, body].concat(), &[("0", &floats(6))]));
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }
 
 #[test]

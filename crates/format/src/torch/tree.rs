@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::contents::WarningKind;
 use crate::error::FormatError;
+use crate::limits::Limits;
 use crate::pickle::{Node, NodeId};
 
 use super::loaded::Loaded;
@@ -28,6 +29,11 @@ impl Loaded {
     /// Whether a tensor can be reached from the node.
     pub(super) fn has_tensor(&self, id: NodeId) -> bool {
         self.graph.walk(id).any(|id| self.is_tensor(id))
+    }
+
+    /// Whether a tensor can be reached from any of the nodes; walks each value once.
+    pub(super) fn any_has_tensor(&self, ids: Vec<NodeId>) -> bool {
+        self.graph.walk_all(ids).any(|id| self.is_tensor(id))
     }
 
     /// The three dictionaries of a `torch.nn.Module`: parameters, buffers, modules.
@@ -96,7 +102,8 @@ impl Loaded {
         let Some(set) = set else { return HashSet::new() };
         // Protocol 2 calls `set` with a list.
         let inner = self.graph.object(set).and_then(|object| self.graph.items(object.args).first().copied());
-        let names = self.graph.items(inner.unwrap_or(set)).iter();
+        // One set can stand in a million modules.
+        let names = self.graph.items(inner.unwrap_or(set)).iter().take(1024);
         names.filter_map(|&name| self.graph.str(name)).map(ToOwned::to_owned).collect()
     }
 
@@ -107,13 +114,16 @@ impl Loaded {
     pub(super) fn collect(&mut self, root: NodeId, skip: &HashSet<NodeId>) -> Result<Vec<Named>, FormatError> {
         let mut found = Vec::new();
         let mut stack = vec![(String::new(), root, 0u64)];
-        let mut visits = (self.graph.len() as u64).saturating_mul(4).saturating_add(1 << 16);
+        let mut visits = self.visits();
+        let mut name_bytes = 0u64;
         while let Some((name, id, depth)) = stack.pop() {
             if self.is_tensor(id) {
                 if found.len() as u64 >= self.limits.tensors {
                     let (what, limit) = ("number of tensors", self.limits.tensors);
                     return Err(FormatError::TooLarge { what, size: limit + 1, limit });
                 }
+                name_bytes += name.len() as u64;
+                Limits::at_most("names of tensors in bytes", name_bytes, self.limits.header_bytes)?;
                 found.push((name, id));
                 continue;
             }

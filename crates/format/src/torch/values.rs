@@ -2,10 +2,13 @@
 //!
 //! Source: PyTorch, `torch/_utils.py`, `torch/_tensor.py`.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value, json};
 
 use crate::dtype::Dtype;
 use crate::error::FormatError;
+use crate::limits::Limits;
 use crate::pickle::{Node, NodeId};
 use crate::tensor::Tensor;
 
@@ -15,6 +18,30 @@ use super::strided::Layout;
 
 /// Calls that wrap one another: a parameter of a subclass of a sparse tensor is three deep.
 const DEEPEST: u32 = 8;
+/// Calls inside one tensor altogether, since what is shared counts each time.
+const MOST_CALLS: u32 = 256;
+/// Attributes of a subclass.
+const MOST_ATTRIBUTES: usize = 256;
+
+/// How far the understanding of one tensor has gone.
+#[derive(Clone, Copy)]
+struct Inside<'a> {
+    depth: u32,
+    calls: &'a Cell<u32>,
+}
+
+impl Inside<'_> {
+    fn deeper(self) -> Result<Self, FormatError> {
+        self.calls.set(self.calls.get() + 1);
+        for (what, size, limit) in [
+            ("nesting of a tensor", self.depth + 1, DEEPEST),
+            ("number of calls that make a tensor", self.calls.get(), MOST_CALLS),
+        ] {
+            Limits::at_most(what, size.into(), limit.into())?;
+        }
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+}
 
 /// The tensors that one value is made of, most often one.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +50,8 @@ pub(super) struct Parts {
     pub(super) tensors: Vec<(String, Tensor)>,
     /// What else is known: quantiser, layout, shape of a sparse tensor.
     pub(super) info: Map<String, Value>,
+    /// The node with the quantiser's parameters.
+    pub(super) quantiser: Option<NodeId>,
     /// The node that says how the tensor is cut over ranks, if it is a part of a larger one.
     pub(super) spec: Option<NodeId>,
 }
@@ -42,10 +71,10 @@ impl Parts {
 impl Loaded {
     /// The tensors that the node is; `None` when it is something else.
     pub(super) fn tensor(&self, id: NodeId) -> Found {
-        self.tensor_at(id, 0)
+        self.tensor_at(id, Inside { depth: 0, calls: &Cell::new(0) })
     }
 
-    fn tensor_at(&self, id: NodeId, depth: u32) -> Found {
+    fn tensor_at(&self, id: NodeId, depth: Inside<'_>) -> Found {
         let object = self.graph.object(id)?;
         let callee = self.graph.global(object.callee)?;
         if self.graph.raw(id).is_some() {
@@ -61,18 +90,14 @@ impl Loaded {
         self.rebuild(object.callee, self.graph.items(object.args), object.state, depth)
     }
 
-    fn inner(&self, id: NodeId, depth: u32) -> Found {
-        if depth >= DEEPEST {
-            return Some(Err(FormatError::TooLarge {
-                what: "nesting of a tensor",
-                size: DEEPEST.into(),
-                limit: DEEPEST.into(),
-            }));
+    fn inner(&self, id: NodeId, depth: Inside<'_>) -> Found {
+        match depth.deeper() {
+            Ok(depth) => self.tensor_at(id, depth),
+            Err(error) => Some(Err(error)),
         }
-        self.tensor_at(id, depth + 1)
     }
 
-    fn rebuild(&self, callee: NodeId, args: &[NodeId], state: Option<NodeId>, depth: u32) -> Found {
+    fn rebuild(&self, callee: NodeId, args: &[NodeId], state: Option<NodeId>, depth: Inside<'_>) -> Found {
         let callee = self.graph.global(callee)?;
         let known = matches!(&*callee.module, "torch._utils" | "torch._tensor" | "torch.nn.parameter" | "torch.tensor");
         if !known {
@@ -97,7 +122,7 @@ impl Loaded {
             ("_rebuild_qtensor", [storage, offset, size, stride, quantiser, ..]) => {
                 let parts = self.strided(*storage, None, [*offset, *size, *stride], None);
                 Some(parts.map(|mut parts| {
-                    parts.info = self.quantiser(*quantiser);
+                    parts.quantiser = Some(*quantiser);
                     parts
                 }))
             }
@@ -121,15 +146,10 @@ impl Loaded {
                 "_rebuild_device_tensor_from_numpy" | "_rebuild_device_tensor_from_cpu_tensor" | "_rebuild_xla_tensor",
                 [data, ..],
             ) => self.inner(*data, depth),
-            ("_rebuild_from_type_v2", [function, _, args, state]) => {
-                if depth >= DEEPEST {
-                    return None;
-                }
-                self.rebuild(*function, self.graph.items(*args), Some(*state), depth + 1)
-            }
-            ("_rebuild_from_type", [function, _, args, state]) => {
-                self.rebuild(*function, self.graph.items(*args), Some(*state), depth + 1)
-            }
+            ("_rebuild_from_type_v2" | "_rebuild_from_type", [function, _, args, state]) => match depth.deeper() {
+                Ok(depth) => self.rebuild(*function, self.graph.items(*args), Some(*state), depth),
+                Err(error) => Some(Err(error)),
+            },
             ("_rebuild_wrapper_subclass", [_, dtype, size, ..]) => self.wrapper(*dtype, *size, state?, depth),
             ("Parameter" | "Buffer", [data, ..]) => self.inner(*data, depth),
             _ => None,
@@ -186,7 +206,7 @@ impl Loaded {
         Ok(parts)
     }
 
-    fn sparse(&self, layout: NodeId, data: NodeId, depth: u32) -> Found {
+    fn sparse(&self, layout: NodeId, data: NodeId, depth: Inside<'_>) -> Found {
         let layout = self.layout(layout).unwrap_or_default();
         let data = self.graph.items(data);
         let (ends, size): (&[&str], usize) = match layout.as_str() {
@@ -226,7 +246,8 @@ impl Loaded {
         }
     }
 
-    fn quantiser(&self, id: NodeId) -> Map<String, Value> {
+    /// Scheme, scale and zero point; of channels, all of them if they are not very many.
+    pub(super) fn quantiser(&self, id: NodeId) -> Map<String, Value> {
         let mut info = Map::new();
         let parts = self.graph.items(id);
         let scheme = parts.first().and_then(|&scheme| self.graph.global(scheme)).map(|scheme| scheme.name.to_string());
@@ -276,7 +297,7 @@ impl Loaded {
     }
 
     /// A subclass of tensors that only wraps others: a DTensor has its part of the elements inside.
-    fn wrapper(&self, dtype: NodeId, size: NodeId, state: NodeId, depth: u32) -> Found {
+    fn wrapper(&self, dtype: NodeId, size: NodeId, state: NodeId, depth: Inside<'_>) -> Found {
         let attributes = match self.graph.node(state) {
             Node::Dict(_) => state,
             _ => *self.graph.items(state).iter().find(|&&part| matches!(self.graph.node(part), Node::Dict(_)))?,
@@ -289,6 +310,9 @@ impl Loaded {
             }));
         }
         let mut parts = Parts::default();
+        if self.graph.pairs(attributes).len() > MOST_ATTRIBUTES {
+            return Some(Err(FormatError::Rule { what: "subclass of tensors", rule: "it has few attributes" }));
+        }
         for (key, value) in self.entries(attributes) {
             match (self.key(key), self.inner(value, depth)) {
                 (Some(name), Some(Ok(found))) => parts.add(&name, found),
