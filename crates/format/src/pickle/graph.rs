@@ -168,6 +168,11 @@ impl Graph {
         self.nodes.is_empty()
     }
 
+    /// Numbers of all values, in the order in which they were made.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len() as u32).map(NodeId)
+    }
+
     /// Everything that was called or made, in that order.
     #[must_use]
     pub fn objects(&self) -> &[Object] {
@@ -234,9 +239,21 @@ impl Graph {
     }
 
     /// The name whose call gave the object, or whose instance it is.
+    ///
+    /// Old torch files wrap the class in a persistent id, `("module", class, file, source)`, to carry its source along.
     #[must_use]
     pub fn class(&self, id: NodeId) -> Option<&Global> {
-        self.object(id).and_then(|object| self.global(object.callee))
+        let callee = self.object(id)?.callee;
+        self.global(self.unwrapped(callee))
+    }
+
+    /// The class inside the persistent id of a class with its source, or the node itself.
+    pub(super) fn unwrapped(&self, id: NodeId) -> NodeId {
+        let Node::Persistent(inner) = self.node(id) else { return id };
+        match self.items(inner) {
+            [tag, class, ..] if self.str(*tag) == Some("module") => *class,
+            _ => id,
+        }
     }
 
     /// Short text that is valid UTF-8.

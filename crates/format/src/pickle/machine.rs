@@ -531,8 +531,9 @@ impl Machine<'_> {
     }
 
     fn call(&mut self, way: Way, callee: NodeId, args: NodeId, kwargs: Option<NodeId>) {
-        match self.graph.node(callee) {
-            Node::Global(_) => self.used(callee, |global| &mut global.called),
+        let class = self.graph.unwrapped(callee);
+        match self.graph.node(class) {
+            Node::Global(_) => self.used(class, |global| &mut global.called),
             _ => self.trace.note(Oddity::IndirectCall, self.place),
         }
         let at = self.graph.objects.len() as u32;
@@ -556,7 +557,8 @@ impl Machine<'_> {
                 let Some(object) = self.graph.objects.get_mut(at as usize) else { return Ok(()) };
                 object.state = Some(state);
                 let callee = object.callee;
-                self.used(callee, |global| &mut global.built);
+                let class = self.graph.unwrapped(callee);
+                self.used(class, |global| &mut global.built);
                 if self.arrays == Arrays::Joblib
                     && let Some(array) = raw::array_after(&self.graph, target)
                 {
@@ -592,6 +594,8 @@ impl Machine<'_> {
             self.input.skip(inner.trace.end.saturating_sub(begin))?;
             return inner.trace.error.map_or(Ok(()), Err);
         };
+        // Frames end before an array.
+        self.frame_end = 0;
         if array.padded {
             let padding = self.input.byte()?;
             self.input.skip(padding.into())?;
