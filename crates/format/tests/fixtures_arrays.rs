@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use weighthouse_format::data::Elements;
-use weighthouse_format::source::FolderFile;
+use weighthouse_format::source::{FolderFile, MemoryFolder};
 use weighthouse_format::{Contents, Folder, FormatError, Limits, ReadAt, Section, Tensor, flax, gguf, numpy, orbax};
 
 const FORMATS: [&str; 5] = ["gguf", "npy", "npz", "flax", "orbax"];
@@ -37,6 +37,11 @@ struct Disk {
 }
 
 impl Disk {
+    /// The folder that a target is, or is in.
+    fn of(target: &Path) -> Self {
+        Self::new(if target.is_dir() { target } else { target.parent().unwrap() })
+    }
+
     fn new(root: &Path) -> Self {
         let mut files = Vec::new();
         let mut open = vec![root.to_owned()];
@@ -74,27 +79,27 @@ impl Folder for Disk {
     }
 }
 
-/// Reads the target of a fixture, and gives the folder that its tensors' files are in.
-fn read(format: &str, target: &Path, limits: &Limits) -> Option<(Disk, Result<Contents, FormatError>)> {
-    let root = if target.is_dir() { target } else { target.parent().unwrap() };
-    let disk = Disk::new(root);
+/// Reads the target of a fixture, whose files are in this folder.
+fn read(format: &str, target: &Path, disk: &dyn Folder, limits: &Limits) -> Option<Result<Contents, FormatError>> {
     let name = if target.is_dir() { "" } else { target.file_name().unwrap().to_str().unwrap() };
-    let first = |end: &str| disk.files.iter().find(|file| file.path.ends_with(end)).map(|file| file.path.to_string());
+    let first = |end: &str| disk.files().iter().find(|file| file.path.ends_with(end)).map(|file| file.path.to_string());
     let contents = match format {
         "gguf" => {
             let first = first(".gguf")?;
-            gguf::read_split(&disk, if name.is_empty() { &first } else { name }, limits)
+            gguf::read_split(disk, if name.is_empty() { &first } else { name }, limits)
         }
         "npy" => disk.open(name).and_then(|section| numpy::read_npy(&section, limits)),
         "npz" => disk.open(&first(".npz")?).and_then(|section| numpy::read_npz(&section, limits)),
         "flax" => disk.open(name).and_then(|section| flax::read(&section, limits)),
         "orbax" => {
-            assert!(orbax::is(&disk, ""), "{}", target.display());
-            orbax::read(&disk, "", limits)
+            let known = orbax::is(disk, "");
+            let contents = orbax::read(disk, "", limits);
+            assert_eq!(known, !matches!(contents, Err(FormatError::BadMagic { what: "orbax folder" })));
+            contents
         }
         _ => return None,
     };
-    Some((disk, contents))
+    Some(contents)
 }
 
 /// What is wrong with a list of tensors.
@@ -179,29 +184,101 @@ fn check(contents: &Contents, oracle: &Value, folder: &Disk, limits: &Limits) ->
     wrong
 }
 
+/// Fixtures of our formats: the oracle, and the path of what is read.
+fn fixtures(root: &Path) -> Vec<(Value, PathBuf)> {
+    let formats: Vec<PathBuf> = entries(root).iter().flat_map(|kind| entries(kind)).collect();
+    let oracles = formats.iter().flat_map(|format| entries(format)).map(|fixture| fixture.join("oracle.json"));
+    let read = |path: PathBuf| {
+        let oracle: Value = serde_json::from_slice(&fs::read(&path).ok()?).unwrap();
+        let target = path.with_file_name(oracle["target"].as_str()?);
+        FORMATS.contains(&format_of(&oracle)).then_some((oracle, target))
+    };
+    oracles.filter_map(read).collect()
+}
+
+fn format_of(oracle: &Value) -> &str {
+    oracle["fixture"].as_str().and_then(|fixture| fixture.split('/').next()).unwrap_or_default()
+}
+
 #[test]
 fn the_fixtures_of_the_libraries_are_read_as_the_libraries_read_them() {
     let Some(root) = std::env::var_os("WH_FIXTURES") else { return };
     let limits = Limits::default();
-    let (mut read_fixtures, mut wrong) = (0, Vec::new());
-    let formats: Vec<PathBuf> = entries(Path::new(&root)).iter().flat_map(|kind| entries(kind)).collect();
-    for path in formats.iter().flat_map(|format| entries(format)).map(|fixture| fixture.join("oracle.json")) {
-        let Ok(oracle) = fs::read(&path) else { continue };
-        let oracle: Value = serde_json::from_slice(&oracle).unwrap();
-        let (Some(fixture), Some(target)) = (oracle["fixture"].as_str(), oracle["target"].as_str()) else { continue };
-        let format = fixture.split('/').next().unwrap();
-        if !FORMATS.contains(&format) {
-            continue;
-        }
-        let Some((disk, contents)) = read(format, &path.with_file_name(target), &limits) else { continue };
-        read_fixtures += 1;
+    let (mut count, mut wrong) = (0, Vec::new());
+    for (oracle, target) in fixtures(Path::new(&root)) {
+        let disk = Disk::of(&target);
+        let Some(contents) = read(format_of(&oracle), &target, &disk, &limits) else { continue };
+        count += 1;
+        let fixture = &oracle["fixture"];
         match contents {
             Err(error) => wrong.push(format!("{fixture}: {error}")),
             Ok(contents) => wrong
                 .extend(check(&contents, &oracle, &disk, &limits).into_iter().map(|text| format!("{fixture}: {text}"))),
         }
     }
-    println!("{read_fixtures} fixtures read");
-    assert!(read_fixtures > 0, "no fixtures below {root:?}");
+    println!("{count} fixtures read");
+    assert!(count > 0, "no fixtures below {root:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn damaged_fixtures_end_in_an_answer() {
+    let Some(root) = std::env::var_os("WH_FIXTURES") else { return };
+    let mut limits = Limits::default();
+    limits.decoded_bytes = 1 << 24;
+    let mut random = 7u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below.max(1) as u64) as usize
+    };
+    for (oracle, target) in fixtures(Path::new(&root)) {
+        let good = Memory::of(&Disk::of(&target));
+        for _ in 0..DAMAGES {
+            let mut damaged = good.clone();
+            let file = next(damaged.0.len());
+            let bytes = &mut damaged.0[file].1;
+            for _ in 0..=next(3) {
+                let at = next(bytes.len());
+                match next(4) {
+                    0 => bytes.truncate(at),
+                    1 => bytes.extend_from_within(at..),
+                    _ => {
+                        if let Some(byte) = bytes.get_mut(at) {
+                            *byte = next(256) as u8;
+                        }
+                    }
+                }
+            }
+            let folder = damaged.folder();
+            let Some(Ok(contents)) = read(format_of(&oracle), &target, &folder, &limits) else { continue };
+            let optimizer = contents.optimizer.map(|optimizer| optimizer.tensors).unwrap_or_default();
+            for tensor in contents.tensors.iter().chain(&optimizer) {
+                let _ = Elements::new(&folder, tensor, &limits).and_then(|mut elements| elements.read_all());
+            }
+        }
+    }
+}
+
+/// Damages for each fixture.
+const DAMAGES: usize = 100;
+
+/// A folder in memory, to be damaged.
+#[derive(Clone)]
+struct Memory(Vec<(String, Vec<u8>)>);
+
+impl Memory {
+    fn of(disk: &Disk) -> Self {
+        Self(
+            disk.files
+                .iter()
+                .map(|file| (file.path.to_string(), fs::read(disk.root.join(&*file.path)).unwrap()))
+                .collect(),
+        )
+    }
+
+    fn folder(&self) -> MemoryFolder {
+        MemoryFolder::new(self.0.iter().map(|(path, bytes)| Section::of_bytes(path.as_str(), bytes.clone())).collect())
+    }
 }

@@ -72,6 +72,11 @@ pub(super) fn read(
     if is_aggregate(folder, root) {
         aggregate(folder, root, limits, contents, &mut entries)?;
     }
+    // Texts of the tree have a file of their own.
+    for (key, text) in json(folder, &format!("{root}_strings.json"), limits)?.unwrap_or_default() {
+        seen.insert(key.clone());
+        contents.metadata.insert(key, text);
+    }
     let found: BTreeSet<String> = entries.iter().map(|entry| entry.tensor.name.clone()).collect();
     let missing = tree
         .paths

@@ -3,47 +3,44 @@
 use super::half;
 use super::tables::{DOUBLED_E2M1, NONLINEAR};
 
-/// Elements `0..16` in the low nibbles, `16..32` in the high ones.
-fn nibble(quants: &[u8], at: usize) -> u8 {
-    let byte = quants[at % 16];
-    if at < 16 { byte & 0x0F } else { byte >> 4 }
+/// Fills `out` from 16 bytes: elements `0..16` in the low nibbles, `16..32` in the high ones.
+pub(super) fn nibbles(quants: &[u8], out: &mut [f32; 32], value: impl Fn(usize, u8) -> f32) {
+    let (low, high) = out.split_at_mut(16);
+    for (at, ((low, high), byte)) in low.iter_mut().zip(high).zip(quants).enumerate() {
+        *low = value(at, byte & 0x0F);
+        *high = value(at + 16, byte >> 4);
+    }
 }
 
-/// A fifth bit for each nibble.
-fn five_bits(high: &[u8], quants: &[u8], at: usize) -> u8 {
-    nibble(quants, at) | (high[at / 8] >> (at % 8) & 1) << 4
+/// A fifth bit for a nibble.
+fn five_bits(bits: u32, at: usize, nibble: u8) -> f32 {
+    f32::from(nibble | ((bits >> at & 1) << 4) as u8)
 }
 
 /// Scale, then 32 nibbles less 8.
 pub(super) fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
     let scale = half([block[0], block[1]]);
-    for (at, out) in out.iter_mut().enumerate() {
-        *out = scale * (f32::from(nibble(&block[2..], at)) - 8.0);
-    }
+    nibbles(&block[2..], out, |_, quant| scale * (f32::from(quant) - 8.0));
 }
 
 /// Scale, least value, then 32 nibbles.
 pub(super) fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
     let (scale, least) = (half([block[0], block[1]]), half([block[2], block[3]]));
-    for (at, out) in out.iter_mut().enumerate() {
-        *out = scale * f32::from(nibble(&block[4..], at)) + least;
-    }
+    nibbles(&block[4..], out, |_, quant| scale * f32::from(quant) + least);
 }
 
 /// Scale, 32 high bits, then 32 nibbles, less 16.
 pub(super) fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
     let scale = half([block[0], block[1]]);
-    for (at, out) in out.iter_mut().enumerate() {
-        *out = scale * (f32::from(five_bits(&block[2..6], &block[6..], at)) - 16.0);
-    }
+    let bits = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
+    nibbles(&block[6..], out, |at, quant| scale * (five_bits(bits, at, quant) - 16.0));
 }
 
 /// Scale, least value, 32 high bits, then 32 nibbles.
 pub(super) fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
     let (scale, least) = (half([block[0], block[1]]), half([block[2], block[3]]));
-    for (at, out) in out.iter_mut().enumerate() {
-        *out = scale * f32::from(five_bits(&block[4..8], &block[8..], at)) + least;
-    }
+    let bits = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
+    nibbles(&block[8..], out, |at, quant| scale * five_bits(bits, at, quant) + least);
 }
 
 /// Scale, then 32 signed bytes.
@@ -75,9 +72,7 @@ pub(super) fn q1_0(block: &[u8; 18], out: &mut [f32; 128]) {
 /// Scale, then 32 indices of levels that are not evenly spaced.
 pub(super) fn iq4_nl(block: &[u8; 18], out: &mut [f32; 32]) {
     let scale = half([block[0], block[1]]);
-    for (at, out) in out.iter_mut().enumerate() {
-        *out = scale * f32::from(NONLINEAR[usize::from(nibble(&block[2..], at))]);
-    }
+    nibbles(&block[2..], out, |_, index| scale * f32::from(NONLINEAR[usize::from(index)]));
 }
 
 /// A power of two, then 32 four-bit floats.
@@ -86,19 +81,20 @@ pub(super) fn mxfp4(block: &[u8; 17], out: &mut [f32; 32]) {
     // Half the scale, since the table is doubled; the two smallest scales are subnormal.
     let bits = if exponent < 2 { 0x0020_0000 << exponent } else { (exponent - 1) << 23 };
     let scale = f32::from_bits(bits);
-    for (at, out) in out.iter_mut().enumerate() {
-        *out = scale * f32::from(DOUBLED_E2M1[usize::from(nibble(&block[1..], at))]);
-    }
+    nibbles(&block[1..], out, |_, index| scale * f32::from(DOUBLED_E2M1[usize::from(index)]));
 }
 
 /// Four scales of eight bits, then four times 16 four-bit floats.
 pub(super) fn nvfp4(block: &[u8; 36], out: &mut [f32; 64]) {
     let (scales, quants) = block.split_at(4);
-    for (at, out) in out.iter_mut().enumerate() {
-        let (part, within) = (at / 16, at % 16);
-        let byte = quants[part * 8 + within % 8];
-        let index = if within < 8 { byte & 0x0F } else { byte >> 4 };
-        *out = unsigned_e4m3_halved(scales[part]) * f32::from(DOUBLED_E2M1[usize::from(index)]);
+    let parts = out.as_chunks_mut::<16>().0.iter_mut().zip(quants.as_chunks::<8>().0);
+    for ((out, quants), scale) in parts.zip(scales) {
+        let scale = unsigned_e4m3_halved(*scale);
+        let (low, high) = out.split_at_mut(8);
+        for ((low, high), byte) in low.iter_mut().zip(high).zip(quants) {
+            *low = scale * f32::from(DOUBLED_E2M1[usize::from(byte & 0x0F)]);
+            *high = scale * f32::from(DOUBLED_E2M1[usize::from(byte >> 4)]);
+        }
     }
 }
 

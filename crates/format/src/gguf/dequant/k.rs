@@ -1,30 +1,23 @@
 //! Blocks of 256 elements, with scales that are quantised themselves.
 
+use super::basic::nibbles;
 use super::half;
 use super::tables::NONLINEAR;
 
-/// Two bits of element `at`, where bytes of 32 columns hold four rows of elements each.
-fn crumb(quants: &[u8], at: usize) -> u8 {
-    quants[at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3
-}
-
-/// Four bits of element `at`, where bytes of 32 columns hold two rows of elements each.
-fn nibble(quants: &[u8], at: usize) -> u8 {
-    quants[at / 64 * 32 + at % 32] >> (at % 64 / 32 * 4) & 0x0F
-}
-
-/// Bit `row` of the byte in the column of element `at`, with 8 rows of 32 columns.
-fn plane(bits: &[u8], at: usize) -> u8 {
-    bits[at % 32] >> (at / 32) & 1
+/// Where the two bits of elements `16 · part ..` begin, and how far up: a byte of 32 columns holds four rows.
+const fn crumbs(part: usize) -> (usize, usize) {
+    (part / 8 * 32 + part % 2 * 16, part % 8 / 2 * 2)
 }
 
 /// 16 pairs of scale and least value, quants, then what the pairs are scaled by.
 pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
     let (scale, least) = (half([block[80], block[81]]), half([block[82], block[83]]));
-    for (at, out) in out.iter_mut().enumerate() {
-        let pair = block[at / 16];
-        let (scale, least) = (scale * f32::from(pair & 0x0F), least * f32::from(pair >> 4));
-        *out = scale * f32::from(crumb(&block[16..80], at)) - least;
+    for (part, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let (scale, least) = (scale * f32::from(block[part] & 0x0F), least * f32::from(block[part] >> 4));
+        let (begin, shift) = crumbs(part);
+        for (out, quant) in out.iter_mut().zip(&block[16 + begin..]) {
+            *out = scale * f32::from(quant >> shift & 3) - least;
+        }
     }
 }
 
@@ -32,14 +25,16 @@ pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
 pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
     let scale = half([block[108], block[109]]);
     let packed = &block[96..108];
-    for (at, out) in out.iter_mut().enumerate() {
-        let part = at / 16;
+    for (part, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
         let low = packed[part % 8] >> (part / 8 * 4) & 0x0F;
         let high = packed[8 + part % 4] >> (part / 4 * 2) & 3;
         let scale = scale * (f32::from(low | high << 4) - 32.0);
-        // The high bit says that nothing is taken away.
-        let taken = if plane(block, at) == 1 { 0.0 } else { 4.0 };
-        *out = scale * (f32::from(crumb(&block[32..96], at)) - taken);
+        let (begin, shift) = crumbs(part);
+        for ((out, low), high) in out.iter_mut().zip(&block[32 + begin..]).zip(&block[part % 2 * 16..]) {
+            // Where the high bit is not set, four is taken away.
+            let quant = (low >> shift & 3) | (high >> (part / 2) & 1) << 2;
+            *out = scale * (f32::from(quant) - 4.0);
+        }
     }
 }
 
@@ -54,27 +49,27 @@ fn six_bit_pair(packed: &[u8], part: usize) -> (f32, f32) {
     (f32::from(low), f32::from(high))
 }
 
-/// What the pairs are scaled by, eight pairs, then nibbles.
+/// What the pairs are scaled by, eight pairs, then nibbles: a byte of 32 columns holds two rows.
 pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     let (scale, least) = (half([block[0], block[1]]), half([block[2], block[3]]));
     for (part, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let pair = six_bit_pair(&block[4..16], part);
         let (scale, least) = (scale * pair.0, least * pair.1);
-        for (at, out) in out.iter_mut().enumerate() {
-            *out = scale * f32::from(nibble(&block[16..], part * 32 + at)) - least;
+        for (out, quant) in out.iter_mut().zip(&block[16 + part / 2 * 32..]) {
+            *out = scale * f32::from(quant >> (part % 2 * 4) & 0x0F) - least;
         }
     }
 }
 
-/// As `Q4_K`, with a plane of fifth bits before the nibbles.
+/// As `Q4_K`, with a plane of fifth bits before the nibbles: a byte of 32 columns holds eight rows.
 pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     let (scale, least) = (half([block[0], block[1]]), half([block[2], block[3]]));
     for (part, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let pair = six_bit_pair(&block[4..16], part);
         let (scale, least) = (scale * pair.0, least * pair.1);
-        for (at, out) in out.iter_mut().enumerate() {
-            let at = part * 32 + at;
-            *out = scale * f32::from(nibble(&block[48..], at) | plane(&block[16..48], at) << 4) - least;
+        for ((out, low), high) in out.iter_mut().zip(&block[48 + part / 2 * 32..]).zip(&block[16..48]) {
+            let quant = (low >> (part % 2 * 4) & 0x0F) | (high >> part & 1) << 4;
+            *out = scale * f32::from(quant) - least;
         }
     }
 }
@@ -82,11 +77,15 @@ pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
 /// Low nibbles, high crumbs, 16 scales of eight bits, then the scale of scales.
 pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let scale = half([block[208], block[209]]);
-    for (at, out) in out.iter_mut().enumerate() {
-        let scale = scale * f32::from(block[192 + at / 16].cast_signed());
+    for (part, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let scale = scale * f32::from(block[192 + part].cast_signed());
         // Here a nibble's row has 64 columns.
-        let low = block[at / 128 * 64 + at % 64] >> (at % 128 / 64 * 4) & 0x0F;
-        *out = scale * (f32::from(low | crumb(&block[128..192], at) << 4) - 32.0);
+        let (nibbles, up) = (part / 8 * 64 + part % 4 * 16, part % 8 / 4 * 4);
+        let (begin, shift) = crumbs(part);
+        for ((out, low), high) in out.iter_mut().zip(&block[nibbles..]).zip(&block[128 + begin..]) {
+            let quant = (low >> up & 0x0F) | (high >> shift & 3) << 4;
+            *out = scale * (f32::from(quant) - 32.0);
+        }
     }
 }
 
@@ -118,8 +117,11 @@ pub(super) fn tq1_0(block: &[u8; 54], out: &mut [f32; 256]) {
 /// Crumbs less one, then the scale.
 pub(super) fn tq2_0(block: &[u8; 66], out: &mut [f32; 256]) {
     let scale = half([block[64], block[65]]);
-    for (at, out) in out.iter_mut().enumerate() {
-        *out = scale * (f32::from(crumb(block, at)) - 1.0);
+    for (part, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let (begin, shift) = crumbs(part);
+        for (out, quant) in out.iter_mut().zip(&block[begin..]) {
+            *out = scale * (f32::from(quant >> shift & 3) - 1.0);
+        }
     }
 }
 
@@ -131,11 +133,6 @@ pub(super) fn iq4_xs(block: &[u8; 136], out: &mut [f32; 256]) {
         let low = block[4 + part / 2] >> (part % 2 * 4) & 0x0F;
         let six = u16::from(low) | (high >> (part * 2) & 3) << 4;
         let scale = scale * (f32::from(six) - 32.0);
-        let quants = &block[8 + part * 16..];
-        for (at, out) in out.iter_mut().enumerate() {
-            let byte = quants[at % 16];
-            let index = if at < 16 { byte & 0x0F } else { byte >> 4 };
-            *out = scale * f32::from(NONLINEAR[usize::from(index)]);
-        }
+        nibbles(&block[8 + part * 16..], out, |_, index| scale * f32::from(NONLINEAR[usize::from(index)]));
     }
 }
