@@ -47,6 +47,7 @@ pub mod numpy;
 pub mod onnx;
 pub mod optimizer;
 pub mod orbax;
+pub mod other;
 pub mod pickle;
 pub mod protobuf;
 pub mod safetensors;

@@ -210,6 +210,7 @@ fn damaged_files_never_panic() {
     for format in ["keras", "keras-h5", "keras-weights"] {
         damage(format, |section| weighthouse_format::keras::read(section, &limits));
     }
+    damage("tflite", |section| weighthouse_format::tflite::read(section, &limits));
     damage("onnx", |section| weighthouse_format::onnx::read(&memory(section), "m", &limits));
     damage("tensorflow", |section| {
         let _ = weighthouse_format::tf::read_v1(section, &limits);
@@ -265,4 +266,9 @@ fn keras_files_read_as_keras_reads_them() {
             path => weighthouse_format::keras::read(&folder.open(path)?, &Limits::default()),
         });
     }
+}
+
+#[test]
+fn tflite_models_read_as_tensorflow_reads_them() {
+    check("tflite", |folder, path| weighthouse_format::tflite::read(&folder.open(path)?, &Limits::default()));
 }
