@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::readers::{self, Layout};
+use super::readers::{self, Layout, below};
 use super::{Checkpoint, FileReport, OtherWeights, config, names, shards, sniff, unusual};
 use crate::contents::{Architecture, Code, CodeWay, Contents, WarningKind};
 use crate::error::{ErrorKind, FormatError};
 use crate::identity::Format;
 use crate::limits::Limits;
-use crate::optimizer;
 use crate::source::Folder;
+use crate::torch;
 
 /// Formats of weights, the one to prefer first when a folder has several.
 const PREFERENCE: &[Format] = &[
@@ -98,11 +98,6 @@ pub(super) fn join(folder: &dyn Folder, only: Option<&str>, limits: &Limits) -> 
     look_beside(&mut checkpoint, &documents);
     unusual::look(&mut checkpoint);
     Ok(checkpoint)
-}
-
-/// `prefix/`, or nothing for the root.
-fn below(prefix: &str) -> String {
-    if prefix.is_empty() { String::new() } else { format!("{prefix}/") }
 }
 
 fn folder_of(path: &str) -> &str {
@@ -477,7 +472,12 @@ fn describe(
             contents.formats.push(layout);
         }
     }
-    optimizer::name_parameters(contents);
+    // safetensors sorts its tensors: beside it the numbers of an optimizer tell no names.
+    if !contents.formats.contains(&Format::Safetensors)
+        && let Some(optimizer) = &mut contents.optimizer
+    {
+        torch::name_parameters(optimizer, &contents.tensors);
+    }
 }
 
 /// What a document states, completed by what the file itself says.

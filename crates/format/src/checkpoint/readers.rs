@@ -5,8 +5,9 @@ use crate::error::FormatError;
 use crate::identity::Format;
 use crate::limits::Limits;
 use crate::source::{Folder, Section};
+use crate::torch::{self, dcp, deepspeed, fsdp, megatron};
 use crate::zip::Archive;
-use crate::{flax, gguf, h5, numpy, onnx, orbax, safetensors, tf, torch};
+use crate::{flax, gguf, keras, numpy, onnx, orbax, other, safetensors, tf, tflite};
 
 /// A layout of several files that belong together.
 pub(super) struct Layout {
@@ -23,11 +24,47 @@ pub(super) struct Layout {
 const LAYOUTS: &[Layout] = &[
     Layout { format: Format::Orbax, owns_folder: true, is: orbax::is, read: orbax::read },
     Layout { format: Format::SavedModel, owns_folder: true, is: is_saved_model, read: tf::read_saved_model },
+    Layout { format: Format::MlPackage, owns_folder: true, is: is_core_ml, read: other::coreml::read_package },
+    Layout {
+        format: Format::Dcp,
+        owns_folder: false,
+        is: |folder, prefix| dcp::is(folder, &below(prefix)),
+        read: |folder, prefix, limits| dcp::read(folder, &below(prefix), limits),
+    },
+    Layout {
+        format: Format::DeepSpeed,
+        owns_folder: false,
+        is: |folder, prefix| deepspeed::is(folder, &below(prefix)),
+        read: |folder, prefix, limits| deepspeed::read(folder, &below(prefix), limits),
+    },
+    Layout {
+        format: Format::Megatron,
+        owns_folder: false,
+        is: |folder, prefix| megatron::is(folder, &below(prefix)),
+        read: |folder, prefix, limits| megatron::read(folder, &below(prefix), limits),
+    },
+    Layout {
+        format: Format::FsdpRanks,
+        owns_folder: false,
+        is: |folder, prefix| fsdp::is(folder, &below(prefix)),
+        read: |folder, prefix, limits| fsdp::read(folder, &below(prefix), limits),
+    },
 ];
 
+/// `prefix/`, or nothing for the root.
+pub(super) fn below(prefix: &str) -> String {
+    if prefix.is_empty() { String::new() } else { format!("{prefix}/") }
+}
+
 fn is_saved_model(folder: &dyn Folder, prefix: &str) -> bool {
-    let path = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
-    ["saved_model.pb", "saved_model.pbtxt", "saved_model.cpb"].iter().any(|name| folder.has(&path(name)))
+    let names = ["saved_model.pb", "saved_model.pbtxt", "saved_model.cpb"];
+    names.iter().any(|name| folder.has(&format!("{}{name}", below(prefix))))
+}
+
+fn is_core_ml(folder: &dyn Folder, prefix: &str) -> bool {
+    let prefix = below(prefix);
+    let data = format!("{prefix}Data/");
+    folder.has(&format!("{prefix}Manifest.json")) && folder.files().iter().any(|file| file.path.starts_with(&data))
 }
 
 /// Folders with a layout, the outermost first.
@@ -60,15 +97,41 @@ pub(super) fn read(
     Ok(Some(match format {
         Format::Safetensors => safetensors::read(&section, limits)?,
         Format::Zip => return read_zip(&section, limits),
-        Format::TorchLegacy | Format::TorchTar | Format::Pickle => torch::read(&section, limits)?,
+        Format::TorchLegacy | Format::TorchTar | Format::Pickle | Format::Joblib => torch::read(&section, limits)?,
+        Format::Gzip => read_gzip(&section, limits)?,
         Format::Gguf => gguf::read(&section, limits)?,
+        Format::Ggml => other::ggml::read(&section, limits)?,
         Format::Npy => numpy::read_npy(&section, limits)?,
         Format::Flax => flax::read(&section, limits)?,
         Format::Onnx => onnx::read(folder, path, limits)?,
         Format::TensorBundle => read_table(folder, path, &section, limits)?,
-        Format::Hdf5 => h5::read(&section, limits)?,
+        Format::Hdf5 => keras::read(&section, limits)?,
+        Format::Tflite => tflite::read(&section, limits)?,
+        Format::Tar => read_tar(&section, limits)?,
+        Format::CoreMl => other::coreml::read(&section, limits)?,
+        Format::ExecuTorch => other::executorch::read(&section, limits)?,
+        Format::LiteRtLm => other::litertlm::read(&section, limits)?,
+        Format::OpenVino => other::openvino::read(folder, path, limits)?,
+        Format::Paddle => other::paddle::read(folder, path, limits)?,
+        Format::XgBoost => other::xgboost::read(&section, limits)?,
+        Format::LightGbm => other::lightgbm::read(&section, limits)?,
         _ => return Ok(None),
     }))
+}
+
+/// A tar is NeMo's, or torch's oldest, which is refused with a way out.
+fn read_tar(section: &Section, limits: &Limits) -> Result<Contents, FormatError> {
+    match torch::read(section, limits) {
+        Err(FormatError::Unsupported { .. }) if section.head("tar", 8)?.starts_with(b"sys_info") => {
+            torch::read(section, limits)
+        }
+        _ => other::nemo::read(section, limits),
+    }
+}
+
+/// Gzip holds a tar of NeMo, or a pickle of joblib.
+fn read_gzip(section: &Section, limits: &Limits) -> Result<Contents, FormatError> {
+    other::nemo::read(section, limits).or_else(|_| torch::read(section, limits))
 }
 
 /// A zip is what its members make it.
@@ -77,10 +140,15 @@ fn read_zip(section: &Section, limits: &Limits) -> Result<Option<Contents>, Form
     let names: Vec<&str> = archive.entries().iter().map(|entry| entry.name.as_str()).collect();
     let has = |name: &str| names.contains(&name);
     let ends = |end: &str| names.iter().any(|name| name.ends_with(end));
+    let is_keras = has("config.json") && (has("model.weights.h5") || has("metadata.json"));
     Ok(Some(if has("_stable_baselines3_version") || ends("/data.pkl") || ends("archive_format") {
         torch::read(section, limits)?
     } else if !names.is_empty() && names.iter().all(|name| name.ends_with(".npy")) {
         numpy::read_npz(section, limits)?
+    } else if is_keras {
+        keras::read(section, limits)?
+    } else if ends(".tflite") || has("TF_LITE_PREFILL_DECODE") {
+        other::mediapipe::read(section, limits)?
     } else {
         return Ok(None);
     }))
