@@ -174,7 +174,7 @@ fn check_places(infos: &[Info], data: &Section, alignment: u64, contents: &mut C
             let detail = format!("tensor `{}` begins at byte {} of the data, inside another", info.name, info.begin);
             return Err(FormatError::Broken { what: WHAT, at: data.begin().saturating_add(info.begin), detail });
         }
-        gap += info.begin.saturating_sub(end.next_multiple_of(alignment));
+        gap += info.begin.saturating_sub(end.checked_next_multiple_of(alignment).unwrap_or(u64::MAX));
         end = end.max(info.begin + info.size_bytes);
     }
     // Writers pad the last tensor, or do not.

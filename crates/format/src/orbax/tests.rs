@@ -320,8 +320,8 @@ fn databases_are_read_through_their_tree() {
 
     let mut numbered = database();
     let newest = numbered.pop().unwrap().1;
-    numbered.push(file("manifest.ocdbt.0000000000000002", newest));
-    numbered.push(file("manifest.ocdbt.0000000000000001", b"old".to_vec()));
+    numbered.push(file("manifest.0000000000000002", newest));
+    numbered.push(file("manifest.0000000000000001", b"old".to_vec()));
     numbered.push(file("manifest.ocdbt", frame([0x0C, 0xDB, 0x3A, 0x2A], &configuration(1))));
     assert_eq!(of(&numbered).unwrap().tensors.len(), 2);
 

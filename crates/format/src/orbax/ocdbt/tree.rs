@@ -79,14 +79,14 @@ impl Tree<'_> {
         let mut body = self.manifest(&name).map_err(|error| error.in_file(&self.path(&name)))?;
         if configuration(&mut body)? == 1 {
             // The versions are in numbered files beside this one; the highest number is the newest.
-            let first = format!("{}{MANIFEST}.", self.prefix);
+            let first = format!("{}manifest.", self.prefix);
             let numbered = |path: &str| {
                 let number = path.strip_prefix(first.as_str())?;
                 (number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit())).then(|| number.to_owned())
             };
             let newest = self.folder.files().iter().filter_map(|file| numbered(&file.path)).max();
             let Some(newest) = newest else { return Ok(None) };
-            name = format!("{MANIFEST}.{newest}");
+            name = format!("manifest.{newest}");
             body = self.manifest(&name).map_err(|error| error.in_file(&self.path(&name)))?;
             configuration(&mut body)?;
         }
