@@ -218,6 +218,61 @@ fn damaged_files_never_panic() {
     });
 }
 
+/// What a reader says of a hostile file, in one line.
+fn verdict(group: &str, root: &Path, target: &str) -> String {
+    let limits = Limits::default();
+    let path = root.join(target);
+    let (folder, file) = match path.is_dir() {
+        true => (Disk::new(&path), String::new()),
+        false => (Disk::new(path.parent().unwrap()), path.file_name().unwrap().to_str().unwrap().to_owned()),
+    };
+    let open = || folder.open(&file);
+    let answer = match group {
+        "onnx" => weighthouse_format::onnx::read(&folder, &file, &limits),
+        "hdf5" | "keras" => open().and_then(|section| weighthouse_format::keras::read(&section, &limits)),
+        "tflite" => open().and_then(|section| weighthouse_format::tflite::read(&section, &limits)),
+        "nemo" => open().and_then(|section| weighthouse_format::other::nemo::read(&section, &limits)),
+        "saved-model" => weighthouse_format::tf::read_saved_model(&folder, "", &limits),
+        "tensorbundle" => match weighthouse_format::tf::latest(&folder) {
+            Some(index) => weighthouse_format::tf::read_bundle(&folder, &index, &limits),
+            None => Err(FormatError::NoFile { path: "index".into() }),
+        },
+        _ => unreachable!("{group}"),
+    };
+    match answer {
+        Err(error) => format!("error: {error}"),
+        Ok(contents) => {
+            let warnings: Vec<_> = contents.warnings.iter().map(|warning| warning.message.as_str()).take(3).collect();
+            let code: Vec<_> = contents.code.iter().map(|code| code.name.as_str()).collect();
+            let complete = contents.tensors.iter().filter(|tensor| tensor.is_complete()).count();
+            format!("{complete} of {} tensors, warnings {warnings:?}, code {code:?}", contents.tensors.len())
+        }
+    }
+}
+
+#[test]
+fn hostile_files_end_soon_with_an_answer() {
+    let Some(root) = std::env::var_os("WH_FIXTURES") else { return };
+    let root = Path::new(&root).join("attack");
+    let Ok(list) = fs::read(root.join("attacks.json")) else { return };
+    let list: BTreeMap<String, Json> = serde_json::from_slice(&list).unwrap();
+    let mut slow = Vec::new();
+    for (name, attack) in &list {
+        let group = name.split('/').next().unwrap();
+        if !matches!(group, "onnx" | "hdf5" | "keras" | "tflite" | "nemo" | "saved-model" | "tensorbundle") {
+            continue;
+        }
+        let began = std::time::Instant::now();
+        let verdict = verdict(group, &root, attack["target"].as_str().unwrap());
+        let took = began.elapsed();
+        eprintln!("{name} ({} ms): {verdict}", took.as_millis());
+        if took > std::time::Duration::from_secs(10) {
+            slow.push(name);
+        }
+    }
+    assert!(slow.is_empty(), "{slow:?}");
+}
+
 /// The only file with this ending.
 fn with_ending(folder: &Disk, ending: &str) -> String {
     folder.files.iter().find(|file| file.path.ends_with(ending)).unwrap().path.to_string()

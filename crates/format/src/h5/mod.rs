@@ -105,6 +105,7 @@ impl File {
 
     /// Reads a structure and charges it.
     fn read(&self, what: &'static str, at: u64, len: u64) -> Result<Bytes, FormatError> {
+        self.section.slice(what, at, len)?;
         // Looking at a place costs something even when it is short.
         let cost = len.saturating_add(16);
         let left = self.budget.get().checked_sub(cost);

@@ -19,21 +19,19 @@ const METADATA: &str = "metadata.json";
 const WEIGHTS: &str = "model.weights.h5";
 const INDEX: &str = "model.weights.json";
 
+/// Describes the archive. Without a configuration or weights it is none.
 pub(super) fn read(section: &Section, limits: &Limits) -> Result<Contents, FormatError> {
     let mut archive = Archive::read(section, limits)?;
+    if ![CONFIG, WEIGHTS, INDEX].iter().any(|name| archive.find(name).is_some()) {
+        return Err(FormatError::NoFile { path: CONFIG.to_owned() });
+    }
     archive.check();
-    let mut contents = if archive.find(WEIGHTS).is_some() {
-        let member = archive.open_named(WEIGHTS)?;
-        let open = open(&member, limits)?;
-        place(weights::read(&open, limits)?, &member, section)?
-    } else {
-        let index = archive.open_named(INDEX)?.bytes(limits)?;
-        weights::sharded(&index, limits, &mut |name| match archive.find(name) {
-            // Shards are stored; a compressed one would lose its place.
-            Some(at) => archive.open(at)?.section().map(Some),
-            None => Ok(None),
-        })?
-    };
+    // What the configuration would run matters, whatever the weights are.
+    let mut contents = members(&mut archive, section, limits).unwrap_or_else(|error| {
+        let mut none = Contents::of(Format::KerasWeights);
+        none.warn(WarningKind::Unreadable, &**section.file(), format!("the weights are not read: {error}"));
+        none
+    });
     contents.formats.insert(0, Format::Keras);
     let within = |name: &str| format!("{}!{name}", section.file());
     for name in [METADATA, CONFIG] {
@@ -45,10 +43,9 @@ pub(super) fn read(section: &Section, limits: &Limits) -> Result<Contents, Forma
         Limits::at_most("keras configuration in bytes", bytes.len() as u64, limits.text_bytes)?;
         let text = String::from_utf8_lossy(&bytes);
         if name == CONFIG {
-            config::take(&text, &within(name), &mut contents)?;
+            config::take(&text, &within(name), &mut contents);
         } else {
-            let source = |source| FormatError::Json { what: "keras metadata", source };
-            if let Json::Object(facts) = serde_json::from_str(&text).map_err(source)? {
+            if let Some(Json::Object(facts)) = config::read(&text, &within(name), &mut contents) {
                 contents.metadata.extend(facts);
             }
         }
@@ -68,6 +65,21 @@ pub(super) fn read(section: &Section, limits: &Limits) -> Result<Contents, Forma
     }
     contents.warnings.extend(archive.take_warnings());
     Ok(contents)
+}
+
+/// The weights, from one member or several.
+fn members(archive: &mut Archive, section: &Section, limits: &Limits) -> Result<Contents, FormatError> {
+    if archive.find(WEIGHTS).is_some() {
+        let member = archive.open_named(WEIGHTS)?;
+        let open = open(&member, limits)?;
+        return place(weights::read(&open, limits)?, &member, section);
+    }
+    let index = archive.open_named(INDEX)?.bytes(limits)?;
+    weights::sharded(&index, limits, &mut |name| match archive.find(name) {
+        // Shards are stored; a compressed one would lose its place.
+        Some(at) => archive.open(at)?.section().map(Some),
+        None => Ok(None),
+    })
 }
 
 /// The weights: in place when they are stored, in memory when they are compressed.

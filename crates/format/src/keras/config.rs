@@ -6,8 +6,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::contents::{Code, CodeWay, Contents};
-use crate::error::FormatError;
+use crate::contents::{Code, CodeWay, Contents, WarningKind};
 
 /// Layers and functions that carry or load programs.
 const PROGRAMS: &[&str] = &["Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"];
@@ -91,16 +90,31 @@ fn is_keras(module: &str) -> bool {
 }
 
 /// Takes the configuration of a model as the architecture.
-pub(super) fn take(text: &str, file: &str, contents: &mut Contents) -> Result<(), FormatError> {
-    let source = |source| FormatError::Json { what: "keras configuration", source };
-    let config: Json = serde_json::from_str(text).map_err(source)?;
-    scan(&config, file, contents);
+pub(super) fn take(text: &str, file: &str, contents: &mut Contents) {
+    let Some(config) = read(text, file, contents) else { return };
     let class = config.get("class_name").and_then(Json::as_str);
     contents.architecture.class = class.map(str::to_owned);
     if let Json::Object(config) = config {
         contents.architecture.config = config;
     }
-    Ok(())
+}
+
+/// Reads and scans a configuration. One that is no JSON is a warning: the weights can be read without it.
+pub(super) fn read(text: &str, file: &str, contents: &mut Contents) -> Option<Json> {
+    match serde_json::from_str(text) {
+        Ok(config) => {
+            scan(&config, file, contents);
+            Some(config)
+        }
+        Err(error) => {
+            contents.warn(
+                WarningKind::Unreadable,
+                file,
+                format!("the configuration is no JSON, and was not scanned: {error}"),
+            );
+            None
+        }
+    }
 }
 
 /// The class of the optimizer in a configuration of training, old or new.

@@ -28,7 +28,8 @@ use crate::source::{Folder, Section};
 /// Describes a Keras file of any kind. An HDF5 file of something else than Keras is described as such.
 ///
 /// # Errors
-/// Those of the zip and the HDF5 reader; [`FormatError::NoFile`] for an archive without weights.
+/// Those of the zip and the HDF5 reader; [`FormatError::NoFile`] for an archive of something else. Weights that cannot be
+/// read are a warning when a configuration stands beside them.
 pub fn read(section: &Section, limits: &Limits) -> Result<Contents, FormatError> {
     // Inside an archive, stored weights can lie where HDF5 looks for a superblock.
     let is_zip = section.head("magic", 4)? == b"PK\x03\x04";

@@ -33,7 +33,7 @@ pub(super) fn read(section: &Section, limits: &Limits) -> Result<Contents, Forma
     let is_keras = tree.tensors.iter().any(|tensor| tensor.name.starts_with("vars/") || tensor.name.contains("/vars/"));
     if is_legacy {
         contents.formats = vec![Format::KerasH5];
-        legacy(section, tree, root, &mut contents)?;
+        legacy(section, tree, root, &mut contents);
     } else if is_keras {
         contents.formats = vec![Format::KerasWeights];
         third(section, tree, &mut contents);
@@ -96,25 +96,19 @@ pub(super) fn sharded(
 }
 
 /// The file that Keras 1 and 2 wrote, and Keras 3 still writes.
-fn legacy(
-    section: &Section,
-    tree: h5::Tree,
-    mut root: Map<String, Json>,
-    contents: &mut Contents,
-) -> Result<(), FormatError> {
+fn legacy(section: &Section, tree: h5::Tree, mut root: Map<String, Json>, contents: &mut Contents) {
     let file = section.file().to_string();
     if let Some(Json::String(text)) = root.remove("model_config") {
-        config::take(&text, &file, contents)?;
+        config::take(&text, &file, contents);
     }
     let mut training = Map::new();
     if let Some(Json::String(text)) = root.remove("training_config") {
-        let source = |source| FormatError::Json { what: "keras training configuration", source };
-        let config: Json = serde_json::from_str(&text).map_err(source)?;
-        config::scan(&config, &file, contents);
-        if let Json::Object(config) = &config {
-            training = config.clone();
+        if let Some(config) = config::read(&text, &file, contents) {
+            if let Json::Object(config) = &config {
+                training = config.clone();
+            }
+            contents.metadata.insert("training_config".into(), config);
         }
-        contents.metadata.insert("training_config".into(), config);
     }
     let order = order(&tree, &root);
     let (mut state, mut extra) = (Vec::new(), Vec::new());
@@ -153,7 +147,6 @@ fn legacy(
         let kind = config::optimizer(&training);
         contents.optimizer = Some(Optimizer { kind, step, tensors: state, ..Optimizer::default() });
     }
-    Ok(())
 }
 
 /// Place of each weight by its name, as the layers list them.

@@ -58,6 +58,11 @@ pub(super) fn read(
     let elements = elements.ok_or_else(overflow)?;
     let size = dtype.size_bytes(elements).ok_or_else(overflow)?;
 
+    let places = [proto.location == 1, proto.raw.is_some(), proto.numbers.field != 0 || proto.strings > 0];
+    if places.iter().filter(|is_used| **is_used).count() > 1 {
+        return Err(FormatError::Rule { what: "onnx tensor", rule: "its elements stand in one field" });
+    }
+
     let mut warning = None;
     let pieces = if proto.location == 1 {
         match proto.external.open(folder, model, at)? {

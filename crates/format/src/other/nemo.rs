@@ -21,11 +21,9 @@ const CONFIG: &str = "model_config.yaml";
 /// Those of [`tar::members`]; [`FormatError::Broken`] for a member that leads elsewhere or is a link,
 /// [`FormatError::Rule`] when there is no configuration.
 pub fn read(section: &Section, limits: &Limits) -> Result<Contents, FormatError> {
-    if section.head("nemo archive", 2)? == [0x1f, 0x8b] {
-        let detail = "the archive is compressed; unpack it with `gunzip` first".to_owned();
-        return Err(FormatError::Unsupported { what: "nemo archive", detail });
-    }
     let mut contents = Contents::of(Format::Nemo);
+    let unpacked = if section.head("nemo archive", 2)? == [0x1f, 0x8b] { Some(gunzip(section, limits)?) } else { None };
+    let section = unpacked.as_ref().unwrap_or(section);
     let mut config = None;
     let mut members = Vec::new();
     for member in tar::members(section, limits)? {
@@ -62,6 +60,37 @@ pub fn read(section: &Section, limits: &Limits) -> Result<Contents, FormatError>
     }
     contents.metadata.insert(CONFIG.into(), Json::from(text.as_ref()));
     Ok(contents)
+}
+
+/// The archive out of a gzip stream, in memory.
+fn gunzip(section: &Section, limits: &Limits) -> Result<Section, FormatError> {
+    Limits::at_most("gzip stream in bytes", section.len(), limits.decoded_bytes)?;
+    let bytes = section.read("gzip stream", 0, section.len())?;
+    let broken = |detail: &str| broken("gzip stream", section.begin(), detail);
+    let body = deflated(&bytes).ok_or_else(|| broken("its header does not end"))?;
+    let most = section.len().saturating_mul(limits.inflate_ratio).max(16 << 20).min(limits.decoded_bytes);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let plain = miniz_oxide::inflate::decompress_to_vec_with_limit(body, most);
+    let plain =
+        plain.map_err(|error| broken(&format!("it cannot be decoded, or is too long: {}", error.status as i32)))?;
+    Ok(Section::of_bytes(std::sync::Arc::clone(section.file()), plain))
+}
+
+/// What stands behind the header of a gzip stream (RFC 1952).
+fn deflated(bytes: &[u8]) -> Option<&[u8]> {
+    let flags = *bytes.get(3)?;
+    let mut rest = bytes.get(10..)?;
+    if flags & 4 != 0 {
+        let len = u16::from_le_bytes(*rest.first_chunk()?);
+        rest = rest.get(2 + usize::from(len)..)?;
+    }
+    // A name and a comment end with a zero each; a checksum of the header has two bytes.
+    for flag in [8, 16] {
+        if flags & flag != 0 {
+            rest = rest.get(rest.iter().position(|&byte| byte == 0)? + 1..)?;
+        }
+    }
+    if flags & 2 == 0 { Some(rest) } else { rest.get(2..) }
 }
 
 /// The class that a line of YAML asks for.
