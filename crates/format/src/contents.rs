@@ -1,6 +1,6 @@
 //! What a reader finds: the four parts of a checkpoint, and what is odd about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -16,6 +16,8 @@ pub struct Contents {
     pub architecture: Architecture,
     /// Weights and buffers, in the order of the file.
     pub tensors: Vec<Tensor>,
+    /// Names of tensors that the file itself says are buffers, not parameters.
+    pub buffers: BTreeSet<String>,
     /// Training state, if there is any.
     pub optimizer: Option<Optimizer>,
     /// Everything else that the file says, as JSON, under the names that the format has for it.

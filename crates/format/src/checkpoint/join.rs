@@ -206,6 +206,7 @@ impl Part {
         self.files.push(path.to_owned());
         let mine = &mut self.contents;
         mine.tensors.extend(other.tensors);
+        mine.buffers.extend(other.buffers);
         mine.code.extend(other.code);
         mine.warnings.extend(other.warnings);
         for (key, value) in other.metadata {
@@ -247,6 +248,7 @@ const DOCUMENTS: &[&str] = &[
     "adapter_config.json",
     "trainer_state.json",
     "generation_config.json",
+    "tokenizer_config.json",
     "modules.json",
 ];
 
@@ -323,6 +325,7 @@ fn assemble(checkpoint: &mut Checkpoint, mut parts: Vec<Part>, documents: &Docum
         .filter_map(|folder| Some((*best.get(folder)?, folder.replace('/', "."))))
         .chain(main.map(|number| (number, String::new())))
         .collect();
+    checkpoint.has_weights = !chosen.is_empty();
     for (number, part) in parts.into_iter().enumerate() {
         match chosen.get(&number) {
             Some(prefix) => take_weights(&mut checkpoint.contents, part, prefix),
@@ -360,6 +363,8 @@ fn take_weights(into: &mut Contents, part: Part, prefix: &str) {
         }
     }
     into.tensors.append(&mut contents.tensors);
+    let named = contents.buffers.into_iter();
+    into.buffers.extend(named.map(|name| if prefix.is_empty() { name } else { format!("{prefix}.{name}") }));
     into.code.append(&mut contents.code);
     into.warnings.append(&mut contents.warnings);
     if into.optimizer.is_none() {
@@ -383,6 +388,17 @@ fn take_rest(checkpoint: &mut Checkpoint, part: Part, main_folder: &str) {
     let near = part.folder == main_folder || folder_of(&part.folder) == main_folder;
     if near && checkpoint.contents.optimizer.is_none() && contents.optimizer.is_some() {
         checkpoint.contents.optimizer = contents.optimizer.take();
+        checkpoint.optimizer_apart = true;
+    }
+    if !checkpoint.has_weights {
+        for format in contents.formats {
+            if !checkpoint.contents.formats.contains(&format) {
+                checkpoint.contents.formats.push(format);
+            }
+        }
+        if checkpoint.contents.architecture == Architecture::default() {
+            checkpoint.contents.architecture = contents.architecture;
+        }
     }
     if is_weights {
         let tensors = contents.tensors.len() as u64;
@@ -412,10 +428,14 @@ fn describe(
     if let Some(stated) = stated {
         contents.architecture = merge(stated, std::mem::take(&mut contents.architecture));
     }
+    let by_names = names::family(&contents.tensors);
     if contents.architecture.family.is_none() {
-        contents.architecture.family = names::family(&contents.tensors).map(str::to_owned);
+        contents.architecture.family = by_names.map(str::to_owned);
     }
     let mut layouts = Vec::new();
+    if contents.tensors.iter().any(|tensor| tensor.name.starts_with("model.diffusion_model.")) {
+        layouts.push(Format::StableDiffusion);
+    }
     if let Some(index) = index {
         layouts.push(Format::Diffusers);
         contents.code.extend(config::code("model_index.json", index));
@@ -455,8 +475,10 @@ fn describe(
         }
         contents.metadata.insert("trainer_state".to_owned(), Value::Object(state.clone()));
     }
-    if let Some(generation) = documents.get(main_folder, "generation_config.json") {
-        contents.metadata.insert("generation_config".to_owned(), Value::Object(generation.clone()));
+    for (document, key) in [("generation_config.json", "generation_config"), ("tokenizer_config.json", "tokenizer")] {
+        if let Some(map) = documents.get(main_folder, document) {
+            contents.metadata.insert(key.to_owned(), Value::Object(map.clone()));
+        }
     }
     let has = |name: &str| {
         checkpoint.files.iter().any(|file| {
@@ -473,7 +495,8 @@ fn describe(
         }
     }
     // safetensors sorts its tensors: beside it the numbers of an optimizer tell no names.
-    if !contents.formats.contains(&Format::Safetensors)
+    if checkpoint.optimizer_apart
+        && !contents.formats.contains(&Format::Safetensors)
         && let Some(optimizer) = &mut contents.optimizer
     {
         torch::name_parameters(optimizer, &contents.tensors);

@@ -39,6 +39,10 @@ pub struct Checkpoint {
     pub others: Vec<OtherWeights>,
     /// Place of the model's `README.md`, if there is one.
     pub card: Option<String>,
+    /// Whether any part was chosen as the weights.
+    has_weights: bool,
+    /// Whether the optimizer came from another file than the weights.
+    optimizer_apart: bool,
 }
 
 /// A file of a checkpoint.
@@ -106,7 +110,7 @@ impl Checkpoint {
         let mut seen = std::collections::HashSet::new();
         for tensor in &self.contents.tensors {
             let elements = tensor.elements();
-            if names::is_buffer(tensor) {
+            if names::is_buffer(tensor) || self.contents.buffers.contains(&tensor.name) {
                 count.buffers = count.buffers.saturating_add(elements);
             } else if elements > 0 && !tensor.pieces.is_empty() && !seen.insert(&tensor.pieces) {
                 count.shared = count.shared.saturating_add(elements);

@@ -25,6 +25,7 @@ const LAYOUTS: &[Layout] = &[
     Layout { format: Format::Orbax, owns_folder: true, is: orbax::is, read: orbax::read },
     Layout { format: Format::SavedModel, owns_folder: true, is: is_saved_model, read: tf::read_saved_model },
     Layout { format: Format::MlPackage, owns_folder: true, is: is_core_ml, read: other::coreml::read_package },
+    Layout { format: Format::KerasWeights, owns_folder: false, is: has_keras_shards, read: read_keras_shards },
     Layout {
         format: Format::Dcp,
         owns_folder: false,
@@ -59,6 +60,22 @@ pub(super) fn below(prefix: &str) -> String {
 fn is_saved_model(folder: &dyn Folder, prefix: &str) -> bool {
     let names = ["saved_model.pb", "saved_model.pbtxt", "saved_model.cpb"];
     names.iter().any(|name| folder.has(&format!("{}{name}", below(prefix))))
+}
+
+/// The index of sharded Keras weights in a folder.
+fn keras_index(folder: &dyn Folder, prefix: &str) -> Option<String> {
+    let prefix = below(prefix);
+    let mut names = folder.files().iter().filter_map(|file| file.path.strip_prefix(&prefix));
+    names.find(|name| name.ends_with(".weights.json") && !name.contains('/')).map(|name| format!("{prefix}{name}"))
+}
+
+fn has_keras_shards(folder: &dyn Folder, prefix: &str) -> bool {
+    keras_index(folder, prefix).is_some()
+}
+
+fn read_keras_shards(folder: &dyn Folder, prefix: &str, limits: &Limits) -> Result<Contents, FormatError> {
+    let index = keras_index(folder, prefix).ok_or_else(|| FormatError::NoFile { path: prefix.to_owned() })?;
+    keras::read_sharded(folder, &index, limits)
 }
 
 fn is_core_ml(folder: &dyn Folder, prefix: &str) -> bool {

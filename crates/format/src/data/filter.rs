@@ -8,7 +8,8 @@ use super::blosc;
 use crate::error::FormatError;
 use crate::tensor::Filter;
 
-/// Applies `filters` in turn; the result has at most `limit` bytes.
+/// Applies `filters` in turn; the result has at most `limit` bytes. A stream that decodes to more is cut there: a piece
+/// may be the beginning of one.
 pub(crate) fn decode(mut bytes: Vec<u8>, filters: &[Filter], limit: u64) -> Result<Vec<u8>, FormatError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     for (number, &filter) in filters.iter().enumerate() {
@@ -107,9 +108,13 @@ pub(super) fn inflated(
     what: &'static str,
     limit: usize,
 ) -> Result<Vec<u8>, FormatError> {
-    outcome.map_err(|error| match error.status {
-        TINFLStatus::HasMoreOutput => broken(what, format!("it decodes to more than {limit} bytes")),
-        _ => broken(what, "it cannot be decoded"),
+    outcome.or_else(|error| match error.status {
+        TINFLStatus::HasMoreOutput => {
+            let mut decoded = error.output;
+            decoded.truncate(limit);
+            Ok(decoded)
+        }
+        _ => Err(broken(what, "it cannot be decoded")),
     })
 }
 
@@ -117,11 +122,7 @@ pub(super) fn zstd(bytes: &[u8], limit: usize) -> Result<Vec<u8>, FormatError> {
     const WHAT: &str = "zstd frame";
     let decoder = ruzstd::decoding::StreamingDecoder::new(bytes).map_err(|error| broken(WHAT, error))?;
     let mut decoded = Vec::new();
-    // One byte more tells a bomb from a frame that just fits.
-    decoder.take(limit as u64 + 1).read_to_end(&mut decoded).map_err(|error| broken(WHAT, error))?;
-    if decoded.len() > limit {
-        return Err(broken(WHAT, format!("it decodes to more than {limit} bytes")));
-    }
+    decoder.take(limit as u64).read_to_end(&mut decoded).map_err(|error| broken(WHAT, error))?;
     Ok(decoded)
 }
 

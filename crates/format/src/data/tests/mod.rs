@@ -111,10 +111,10 @@ fn filters_undo_what_writers_do() {
 }
 
 #[test]
-fn a_bomb_is_stopped_at_its_limit() {
+fn a_bomb_is_cut_or_refused_at_its_limit() {
     let zeros = vec![0; 1 << 20];
     let deflate = miniz_oxide::deflate::compress_to_vec(&zeros, 9);
-    assert!(decode(deflate, &[Filter::Deflate], 1000).unwrap_err().to_string().contains("more than 1000 bytes"));
+    assert_eq!(decode(deflate, &[Filter::Deflate], 1000).unwrap().len(), 1000);
     let mut snappy = snap::raw::Encoder::new().compress_vec(&zeros).unwrap();
     assert!(decode(snappy.clone(), &[Filter::Snappy], 1000).is_err());
     snappy[2] = 0xff;
