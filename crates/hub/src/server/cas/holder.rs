@@ -8,8 +8,9 @@ use weighthouse::format::xet::hash::XetHash;
 use weighthouse::{RepoKey, Scope, TokenRecord};
 
 use crate::server::app::App;
+use crate::server::session::base_url;
 use crate::server::sign::{XetClaim, XetScope};
-use crate::server::visitor::{base_url, refuse};
+use crate::server::visitor::refuse;
 use crate::wire::error::ErrorReply;
 
 /// Whoever holds a Xet token: a caller, in one repository.
