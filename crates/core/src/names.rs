@@ -7,14 +7,20 @@ pub const MAX_PATH_BYTES: usize = 1_024;
 /// Longest name between two slashes, in bytes; what common file systems take.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// First path segments that the hub's own pages and interfaces use, which no account may be called.
-const RESERVED_NAMESPACES: &[&str] = &[
+/// Longest segment of a repository id, in bytes.
+pub const MAX_SEGMENT_BYTES: usize = 96;
+
+/// First segments of addresses that the hub's own pages and interfaces use: neither a namespace nor an id of one
+/// segment can be called so.
+pub const RESERVED_NAMESPACES: &[&str] = &[
+    ".well-known",
     "api",
     "assets",
     "buckets",
     "collections",
     "datasets",
     "docs",
+    "favicon.ico",
     "health",
     "healthz",
     "join",
@@ -29,6 +35,7 @@ const RESERVED_NAMESPACES: &[&str] = &[
     "papers",
     "readyz",
     "resolve",
+    "robots.txt",
     "search",
     "settings",
     "spaces",
@@ -36,6 +43,40 @@ const RESERVED_NAMESPACES: &[&str] = &[
     "uploads",
     "v2",
     "xet",
+];
+
+/// Words that follow an id in addresses: when the segment after the first is one of these, the first is the whole id.
+/// No repository can be called so.
+pub const RESERVED_NAMES: &[&str] = &[
+    "auth-check",
+    "blame",
+    "blob",
+    "branch",
+    "commit",
+    "commits",
+    "compare",
+    "discussions",
+    "duplicate",
+    "lfs-files",
+    "like",
+    "likers",
+    "likes",
+    "notebook",
+    "paths-info",
+    "preupload",
+    "raw",
+    "refs",
+    "resolve",
+    "revision",
+    "safetensors-metadata",
+    "settings",
+    "super-squash",
+    "tag",
+    "tree",
+    "treesize",
+    "user-access-request",
+    "xet-read-token",
+    "xet-write-token",
 ];
 
 /// Device names that Windows keeps for itself, with any extension.
@@ -53,15 +94,29 @@ pub fn check_repo_id(id: &str) -> Result<(), Error> {
     segments.into_iter().try_for_each(check_segment)
 }
 
+/// Checks the id of a repository that is about to be created or renamed: its shape, and that no address hides it.
+pub fn check_new_repo_id(id: &str) -> Result<(), Error> {
+    check_repo_id(id)?;
+    let (first, name) = id.split_once('/').map_or((id, None), |(namespace, name)| (namespace, Some(name)));
+    if is_among(RESERVED_NAMESPACES, first) || name.is_some_and(|name| is_among(RESERVED_NAMES, name)) {
+        return Err(Error::Malformed(format!("repository id `{id}` means something else in the hub's addresses")));
+    }
+    Ok(())
+}
+
+fn is_among(words: &[&str], name: &str) -> bool {
+    words.iter().any(|word| word.eq_ignore_ascii_case(name))
+}
+
 /// Checks one segment of a repository id.
 ///
-/// 1 to 96 letters, digits, `_`, `.` and `-`; begins and ends with a letter, digit or `_`; no `--`, no `..`, and
-/// `.git` does not end it.
+/// 1 to [`MAX_SEGMENT_BYTES`] letters, digits, `_`, `.` and `-`; begins and ends with a letter, digit or `_`; no `--`,
+/// no `..`, and `.git` does not end it, in any case.
 pub fn check_segment(segment: &str) -> Result<(), Error> {
     let wrong = |reason: &str| Err(Error::Malformed(format!("name `{}` is refused: {reason}", shorten(segment))));
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     match () {
-        () if segment.is_empty() || segment.len() > 96 => wrong("it must have 1 to 96 characters"),
+        () if segment.is_empty() || segment.len() > MAX_SEGMENT_BYTES => wrong("it must have 1 to 96 characters"),
         () if !segment.chars().all(|c| word(c) || matches!(c, '-' | '.')) => {
             wrong("only letters, digits, `_`, `.` and `-` are allowed")
         }
@@ -69,7 +124,7 @@ pub fn check_segment(segment: &str) -> Result<(), Error> {
             wrong("it must begin and end with a letter, a digit or `_`")
         }
         () if segment.contains("--") || segment.contains("..") => wrong("`--` and `..` are not allowed"),
-        () if segment.ends_with(".git") => wrong("it may not end with `.git`"),
+        () if segment.to_ascii_lowercase().ends_with(".git") => wrong("it may not end with `.git`"),
         () => Ok(()),
     }
 }
@@ -77,7 +132,7 @@ pub fn check_segment(segment: &str) -> Result<(), Error> {
 /// Checks the name of a user or an organisation.
 pub fn check_account(name: &str) -> Result<(), Error> {
     check_segment(name)?;
-    if RESERVED_NAMESPACES.contains(&name.to_lowercase().as_str()) {
+    if is_among(RESERVED_NAMESPACES, name) {
         return Err(Error::Malformed(format!("name `{name}` is reserved for the hub's own pages")));
     }
     Ok(())
@@ -156,14 +211,31 @@ mod tests {
 
     #[test]
     fn repository_ids_follow_the_clients_rules() {
-        for id in ["gpt2", "ada/bert-base_uncased.v1", "__DUMMY_USER__/a", "a/b"] {
+        let longest = format!("a/{}", "b".repeat(96));
+        for id in ["gpt2", "ada/bert-base_uncased.v1", "__DUMMY_USER__/a", "A.b-c_d/9", "a/x.gitx", &longest] {
             check_repo_id(id).unwrap();
         }
         let long = "a".repeat(97);
-        for id in ["", "a/", "/a", "a/b/c", "a/b--c", "a/..", "a/b..c", "a/x.git", "-a", "a.", "a b", "ä", &long] {
+        for id in [
+            "", "a/", "/a", "a/b/c", "a/b--c", "a/..", "a/b..c", "a/x.git", "a/x.GIT", "-a", "a/-b", "a.", "a/b.",
+            "a b", "a/b c", "ä", "a/é", "a\nb", "a/\0", &long,
+        ] {
             assert!(check_repo_id(id).is_err(), "{id}");
         }
-        assert!(check_account("API").is_err());
+    }
+
+    #[test]
+    fn new_names_stay_reachable() {
+        for id in ["API/x", "metrics", "robots.txt/x", "team/tree", "team/Resolve", "team/xet-read-token"] {
+            assert!(check_new_repo_id(id).is_err(), "{id}");
+            check_repo_id(id).unwrap();
+        }
+        for id in ["team/api", "tree/x", "gpt2", "team/metrics"] {
+            check_new_repo_id(id).unwrap();
+        }
+        for name in ["API", "xet", "favicon.ico", "a/b"] {
+            assert!(check_account(name).is_err(), "{name}");
+        }
     }
 
     #[test]

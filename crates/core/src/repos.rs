@@ -103,7 +103,7 @@ impl Hub {
             }
             None => (account.clone(), format!("{}/{}", account.name, new.name)),
         };
-        names::check_repo_id(&id)?;
+        names::check_new_repo_id(&id)?;
         for (path, _) in &new.files {
             names::check_path(path)?;
         }
@@ -152,7 +152,7 @@ impl Hub {
     /// Gives a repository a new id; the old one redirects. Returns the new id.
     pub async fn move_repo(&self, caller: &Caller, repo: &Repo, to: &str) -> Result<String, Error> {
         repo.require_admin(caller, "move a repository")?;
-        names::check_repo_id(to)?;
+        names::check_new_repo_id(to)?;
         let (owner, id) = match to.split_once('/') {
             Some((namespace, name)) => {
                 let owner = self.owner(caller, namespace).await?;

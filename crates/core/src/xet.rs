@@ -3,6 +3,8 @@
 //! Nothing a client says is believed: chunk hashes, xorb hashes, range hashes, file hashes and SHA-256 are all
 //! computed here before a file can be served.
 
+mod windows;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use weighthouse_store::digest::Sha256;
 use crate::access::{Caller, Repo};
 use crate::upload::UploadGrant;
 use crate::{Error, Hub};
+
+pub use windows::ChunkWindows;
 
 /// Bytes gathered from the network before they are verified.
 const GATHER_BYTES: usize = 1 << 20;
@@ -182,11 +186,7 @@ impl Hub {
         file: &XetHash,
         range: Option<(u64, Option<u64>)>,
     ) -> Result<Reconstruction, Error> {
-        let missing = || Error::NotFound { what: "file", name: file.to_string() };
-        let content = self.catalog().contents().by_file_hash(file).await?.ok_or_else(missing)?;
-        if !self.catalog().contents().given(&repo.record.key, &content.record.sha256).await? {
-            return Err(missing());
-        }
+        let content = self.content_of(repo, file).await?;
         let size_bytes = content.record.size_bytes;
         let (start, last) = range.unwrap_or((0, None));
         let end = last.map_or(size_bytes, |last| last.saturating_add(1)).min(size_bytes);
@@ -278,6 +278,17 @@ impl Hub {
         options.created_s = now_s;
         options.expires_s = now_s + ANSWER_LIFETIME_S;
         Ok(Some(write_dedup(&xorbs, &options)?))
+    }
+
+    /// Content of a file that a repository was given; the answer is the same for one that it was not and for one that
+    /// does not exist.
+    async fn content_of(&self, repo: &Repo, file: &XetHash) -> Result<Content, Error> {
+        let missing = || Error::NotFound { what: "file", name: file.to_string() };
+        let content = self.catalog().contents().by_file_hash(file).await?.ok_or_else(missing)?;
+        if !self.catalog().contents().given(&repo.record.key, &content.record.sha256).await? {
+            return Err(missing());
+        }
+        Ok(content)
     }
 
     async fn place(&self, xorb: &XetHash) -> Result<Arc<Place>, Error> {

@@ -5,7 +5,8 @@
 //! - [`headers`]: CORS and what browsers need to be safe
 //! - [`address`]: one canonical path for the many spellings of a repository
 //! - [`app`]: state and routes
-//! - [`visitor`]: who asks, and how refusals are worded
+//! - [`session`]: tokens in headers and in the cookie of the pages
+//! - [`visitor`]: who asks, about what, and how refusals are worded
 //! - [`stack`]: these layers in their order, around the routes
 //! - [`health`]: `/healthz`, `/readyz`, `/metrics`
 //! - [`range`]: conditional and ranged requests
@@ -24,6 +25,7 @@ mod history;
 pub mod listen;
 pub mod range;
 mod repos;
+pub mod session;
 pub mod sign;
 pub mod stack;
 pub mod telemetry;

@@ -31,7 +31,6 @@ mod format;
 mod home;
 mod list;
 pub mod markdown;
-pub mod session;
 mod shell;
 #[cfg(test)]
 mod tests;

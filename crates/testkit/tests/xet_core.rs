@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use weighthouse_format::Limits;
 use weighthouse_format::xet::chunker::{Chunker, MAX_CHUNK};
 use weighthouse_format::xet::hash::{self, XetHash};
 use weighthouse_format::xet::shard::{
     DedupOptions, Shard, ShardChunk, ShardFile, ShardFooter, ShardXorb, Term, write_dedup,
 };
+use weighthouse_format::xet::subtree::{Subtree, SubtreeBuilder};
 use weighthouse_format::xet::xorb::{
     Scheme, SchemeChoice, Xorb, XorbBuilder, XorbListing, XorbVerifier, decode_chunk, encode_chunk, write_footer,
 };
-use xet_core_structures::merklehash::{self, HMACKey, MerkleHash};
+use xet_core_structures::merklehash::{self, HMACKey, MerkleHash, MerkleHashSubtree};
 use xet_core_structures::metadata_shard::chunk_verification::range_hash_from_chunks;
 use xet_core_structures::metadata_shard::file_structs::{
     FileDataSequenceEntry, FileDataSequenceHeader, FileMetadataExt, FileVerificationEntry, MDBFileInfo,
@@ -172,6 +174,63 @@ proptest! {
         let only: Vec<_> = list.iter().map(|(hash, _)| *hash).collect();
         let range = hash::range_hash(chunks.iter().map(|(hash, _)| hash));
         prop_assert_eq!(range, ours(&range_hash_from_chunks(&only)));
+    }
+}
+
+/// A subtree as it travels; an empty one does not.
+fn subtree_json(subtree: &Subtree) -> Value {
+    let lefts = subtree.levels.iter().flat_map(|level| &level.left);
+    let rights = subtree.levels.iter().rev().flat_map(|level| &level.right);
+    let nodes: Vec<_> = lefts.chain(rights).map(|(hash, size)| json!({ "hash": hash, "size": size })).collect();
+    let levels: Vec<_> = subtree.levels.iter().map(|level| (level.left.len(), level.right.len())).collect();
+    json!({ "nodes": nodes, "levels": levels, "at_start": subtree.at_start, "at_end": subtree.at_end })
+}
+
+/// Sums a run of chunks up on both sides, and compares.
+fn summed_up(at_start: bool, run: &[(XetHash, u64)], at_end: bool) -> MerkleHashSubtree {
+    let list: Vec<_> = run.iter().map(|(hash, size)| (theirs(hash), *size)).collect();
+    let expected = MerkleHashSubtree::from_chunks(at_start, &list, at_end);
+    let mut builder = SubtreeBuilder::new(at_start);
+    run.iter().for_each(|(hash, size)| builder.push(*hash, *size));
+    let Some(found) = builder.finish(at_end) else {
+        assert!(expected.is_empty());
+        return expected;
+    };
+    let found = subtree_json(&found);
+    assert_eq!(found, serde_json::to_value(&expected).unwrap(), "{at_start} {} {at_end}", run.len());
+    serde_json::from_value(found).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// `mask` says how many nodes end groups: one in four by nature, none, or all.
+    #[test]
+    fn runs_of_chunks_are_summed_up_alike(
+        seeds in prop::collection::vec((hashes(), any::<u32>()), 0..1500),
+        at: [prop::sample::Index; 2],
+        mask in prop::sample::select(vec![(3, 0), (0, 0), (3, 1), (1, 0), (0, 1)]),
+    ) {
+        let (keep, set) = mask;
+        let chunks: Vec<_> = seeds
+            .iter()
+            .map(|(hash, size)| {
+                let mut bytes = *hash.as_bytes();
+                bytes[24] = bytes[24] & (0xFC | keep) | set;
+                (XetHash::from_bytes(bytes), u64::from(*size))
+            })
+            .collect();
+        let mut cuts = at.map(|at| at.index(chunks.len() + 1));
+        cuts.sort_unstable();
+        let [first, second] = cuts;
+        summed_up(true, &chunks, true);
+        let runs = [
+            summed_up(true, &chunks[..first], false),
+            summed_up(false, &chunks[first..second], false),
+            summed_up(false, &chunks[second..], true),
+        ];
+        let joined = MerkleHashSubtree::merge(&runs).unwrap();
+        prop_assert_eq!(joined.final_hash().map(|root| ours(&root)), Some(hash::root(&chunks)));
     }
 }
 

@@ -69,7 +69,17 @@ impl Serve {
         options.max_commit_bytes = settings.max_commit_bytes;
         let service = stack(App::new(hub.clone(), options).routes(Arc::clone(&metrics)), metrics);
         let url = settings.public_url.clone().unwrap_or_else(|| format!("http://{}", listener.local_address()));
-        if !quiet {
+        if quiet {
+            // Nobody could log in otherwise; the token itself is not for logs.
+            if let Some((admin, _)) = &first {
+                let file = settings.data.join(TOKEN_FILE);
+                ui::note(&format!(
+                    "first start: the token of the administrator `{}` is in {}",
+                    admin.name,
+                    file.display()
+                ));
+            }
+        } else {
             let token = first.as_ref().map(|(admin, token)| (admin.name.as_str(), token.as_str()));
             ui::data(&welcome(&url, &settings.data, token))?;
         }

@@ -1,9 +1,10 @@
 //! What the verbs print, and how they end.
 
+use std::fs::File;
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::world::{World, code, text};
+use crate::world::{World, answers, code, free_port, kill, text, wait_until};
 
 #[test]
 fn login_keeps_a_token_that_the_hub_knows_and_no_other() {
@@ -87,4 +88,28 @@ fn errors_have_a_code_and_a_way_out() {
     let done = anonymous.env("HF_ENDPOINT", &url).output().unwrap();
     assert_eq!(code(&done), 6, "{}", text(&done.stderr));
     assert!(text(&done.stderr).contains("wh login"));
+}
+
+#[test]
+fn a_quiet_first_start_says_where_the_token_is() {
+    let world = World::new();
+    let data = world.path("quiet");
+    let said = |name: &str| {
+        let (out, log) = (world.path(&format!("{name}.out")), world.path(name));
+        let port = free_port();
+        let mut command = world.program(&["serve", "--quiet", "--log", "warn"]);
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(&data);
+        command.stdout(File::create(&out).unwrap()).stderr(File::create(&log).unwrap());
+        let hub = command.spawn().unwrap();
+        wait_until("the hub answers", || answers(port).unwrap_or(false));
+        kill(hub);
+        assert_eq!(std::fs::read_to_string(out).unwrap(), "");
+        std::fs::read_to_string(log).unwrap()
+    };
+    let first = said("first");
+    let file = data.join("admin-token");
+    assert_eq!(first.lines().count(), 1, "{first}");
+    assert!(first.contains(file.to_str().unwrap()), "{first}");
+    assert!(!first.contains(std::fs::read_to_string(&file).unwrap().trim()), "the token itself is not for logs");
+    assert_eq!(said("second"), "");
 }

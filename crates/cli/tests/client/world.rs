@@ -19,9 +19,8 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Free now, and asked for again after each restart.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut world = Self { folder, hub: None, port, token: String::new() };
+        // Asked for again after each restart.
+        let mut world = Self { folder, hub: None, port: free_port(), token: String::new() };
         world.start_hub();
         world.token = std::fs::read_to_string(world.path("data/admin-token")).unwrap().trim().to_owned();
         world
@@ -85,8 +84,13 @@ impl Drop for World {
     }
 }
 
+/// A port that nobody listens on right now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// Whether the hub is ready, not only listening.
-fn answers(port: u16) -> std::io::Result<bool> {
+pub fn answers(port: u16) -> std::io::Result<bool> {
     let mut hub = TcpStream::connect(("127.0.0.1", port))?;
     hub.set_read_timeout(Some(Duration::from_secs(10)))?;
     hub.write_all(b"GET /readyz HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")?;

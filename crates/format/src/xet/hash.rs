@@ -30,10 +30,13 @@ const RANGE_KEY: [u8; 32] = [
 /// Key under which the root of a file becomes its file hash.
 const FILE_KEY: [u8; 32] = [0; 32];
 
-/// Nodes with one parent: at least 3 (fewer only at the end of a level), at most this many.
-const MAX_GROUP: usize = 9;
+/// Nodes with one parent: at least this many, fewer only at the end of a level.
+pub(super) const MIN_GROUP: usize = 3;
 
-/// A group of at least 3 nodes ends after a node whose last word is a multiple of this.
+/// Nodes with one parent: at most this many.
+pub(super) const MAX_GROUP: usize = 9;
+
+/// A group of at least [`MIN_GROUP`] nodes ends after a node whose last word is a multiple of this.
 const GROUP_MODULUS: u64 = 4;
 
 /// A chunk is worth a dedup query across files when the last word of its hash is a multiple of this.
@@ -102,6 +105,11 @@ impl XetHash {
     pub(crate) const fn first_word(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// Whether a group of the tree that is large enough ends after a node with this hash.
+    pub(super) const fn ends_group(&self) -> bool {
+        self.last_word().is_multiple_of(GROUP_MODULUS)
     }
 
     const fn last_word(&self) -> u64 {
@@ -227,7 +235,7 @@ pub fn range_hash<'a>(chunks: impl IntoIterator<Item = &'a XetHash>) -> XetHash 
 }
 
 /// A node: its hash and the raw bytes below it.
-type Node = (XetHash, u64);
+pub type Node = (XetHash, u64);
 
 /// Grows the tree over chunks that arrive one by one.
 ///
@@ -268,7 +276,7 @@ impl HashTree {
             };
             level.open.push(node);
             let len = level.open.len();
-            if len < MAX_GROUP && (len < 3 || !node.0.last_word().is_multiple_of(GROUP_MODULUS)) {
+            if len < MAX_GROUP && (len < MIN_GROUP || !node.0.ends_group()) {
                 return;
             }
             node = parent(&level.open);
@@ -311,7 +319,7 @@ impl Extend<(XetHash, u64)> for HashTree {
 }
 
 /// Joins a group into its parent: the hash of one text line per child, and the sum of the sizes.
-fn parent(children: &[Node]) -> Node {
+pub(super) fn parent(children: &[Node]) -> Node {
     let mut text = [0; MAX_GROUP * MAX_LINE];
     let mut filled = 0;
     let mut total = 0u64;

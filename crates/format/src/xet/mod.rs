@@ -9,6 +9,7 @@
 pub mod chunker;
 pub mod hash;
 pub mod shard;
+pub mod subtree;
 pub mod xorb;
 
 mod bytes;

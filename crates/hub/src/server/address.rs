@@ -18,7 +18,6 @@
 //! once, nothing decodes to a control character, and a file path has no empty, `.` or `..`
 //! segment. Canonical paths cannot be asked for from outside.
 
-mod id;
 mod layer;
 mod path;
 #[cfg(test)]
@@ -28,7 +27,6 @@ use std::ops::Range;
 
 use http::Uri;
 
-pub use id::{InvalidId, RESERVED_NAMES, RESERVED_VERBS, check_id, check_new_id};
 pub use layer::{AddressLayer, AddressService};
 pub use path::{Canonical, canonical};
 pub use weighthouse::RepoKind;

@@ -13,7 +13,7 @@ use weighthouse::revision::Revision;
 
 use super::app::App;
 use super::range::{not_modified, one_span};
-use super::visitor::Visitor;
+use super::visitor::{Reader, Visitor};
 use crate::wire::error::{ErrorReply, X_REPO_COMMIT};
 use crate::wire::xet::{FileInfo, X_XET_HASH};
 
@@ -33,14 +33,14 @@ pub(super) fn routes() -> Router<App> {
 /// `GET|HEAD /{id}/resolve/{rev}/{path}`
 async fn resolve(
     method: Method,
-    visitor: Visitor,
+    Reader(visitor): Reader,
     Path((revision, path)): Path<(String, String)>,
 ) -> Result<Response, ErrorReply> {
     let (repo, at) = visitor.repo_at(&revision).await?;
     let hub = visitor.app.hub();
     let file = hub.file(&at, &revision, &path).await.map_err(|error| visitor.refuse(error))?;
     let mut headers = file_headers(&visitor, &repo, &at, &file)?;
-    headers.insert(header::CACHE_CONTROL, cache_control(&revision, &at, &repo));
+    keep(&mut headers, &revision, &at, &repo);
     if wants_xet_info(&visitor, &method) && headers.contains_key(X_XET_HASH) {
         return xet_info(&visitor, &repo, &at, &file, headers);
     }
@@ -53,7 +53,7 @@ async fn resolve(
 /// `GET|HEAD /{id}/raw/{rev}/{path}`: what git has, so the pointer of an LFS file.
 async fn raw(
     method: Method,
-    visitor: Visitor,
+    Reader(visitor): Reader,
     Path((revision, path)): Path<(String, String)>,
 ) -> Result<Response, ErrorReply> {
     let (repo, at) = visitor.repo_at(&revision).await?;
@@ -62,7 +62,7 @@ async fn raw(
     let mut headers = HeaderMap::new();
     headers.insert(X_REPO_COMMIT, text(&at.oid.to_string())?);
     headers.insert(header::ETAG, text(&format!("\"{}\"", file.oid))?);
-    headers.insert(header::CACHE_CONTROL, cache_control(&revision, &at, &repo));
+    keep(&mut headers, &revision, &at, &repo);
     if file.lfs {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         return answer(StatusCode::OK, headers, Body::from(file.pointer()));
@@ -188,13 +188,23 @@ async fn content_type(visitor: &Visitor, file: &FileRecord) -> Result<HeaderValu
     }))
 }
 
+/// Who may keep an answer, and for how long.
+fn keep(headers: &mut HeaderMap, revision: &str, at: &Revision, repo: &Repo) {
+    headers.insert(header::CACHE_CONTROL, cache_control(revision, at, repo));
+    if repo.record.private {
+        // A browser may change hands; what one reader was shown is not for the next.
+        headers.insert(header::VARY, HeaderValue::from_static("Authorization, Cookie"));
+    }
+}
+
 fn cache_control(revision: &str, at: &Revision, repo: &Repo) -> HeaderValue {
     let whose = if repo.record.private { "private" } else { "public" };
     let immutable = revision == at.oid.to_string();
     HeaderValue::from_static(match (immutable, whose) {
         (true, "public") => "public, max-age=31536000, immutable",
         (true, _) => "private, max-age=31536000, immutable",
-        (false, _) => "no-cache",
+        (false, "public") => "no-cache",
+        (false, _) => "private, no-cache",
     })
 }
 

@@ -2,8 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use base64::Engine;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 use serde::de::DeserializeOwned;
 use weighthouse::access::{Caller, Repo};
 use weighthouse::revision::Revision;
@@ -11,6 +10,7 @@ use weighthouse::{Error, ErrorKind};
 
 use super::address::{KindSpelling, RepoAddress};
 use super::app::App;
+use super::session;
 use crate::wire::error::ErrorReply;
 use crate::wire::query::{Query, QueryError};
 
@@ -34,23 +34,42 @@ impl FromRequestParts<App> for Visitor {
     type Rejection = ErrorReply;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ErrorReply> {
-        let query = Query::parse(parts.uri.query().unwrap_or(""))?;
-        let mut visitor = Self {
-            app: app.clone(),
-            caller: Caller::anonymous(),
-            base: base_url(&parts.headers, app.options().public_url.as_deref()),
-            headers: std::mem::take(&mut parts.headers),
-            query,
-            address: parts.extensions.get::<RepoAddress>().cloned(),
-        };
-        if let Some(token) = token(&visitor.headers)? {
-            visitor.caller = app.hub().authenticate(&token).await.map_err(|error| visitor.refuse(error))?;
+        let caller = session::caller(app.hub(), &parts.headers).await;
+        Self::new(parts, app, caller)
+    }
+}
+
+/// A visitor who wants to read a file: a browser may show the cookie of the pages instead of a token.
+#[derive(Clone, Debug)]
+pub struct Reader(pub Visitor);
+
+impl FromRequestParts<App> for Reader {
+    type Rejection = ErrorReply;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ErrorReply> {
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Visitor::from_request_parts(parts, app).await.map(Self);
         }
-        Ok(visitor)
+        let caller = session::reader(app.hub(), &parts.headers).await;
+        Visitor::new(parts, app, caller).map(Self)
     }
 }
 
 impl Visitor {
+    fn new(parts: &mut Parts, app: &App, caller: Result<Caller, Error>) -> Result<Self, ErrorReply> {
+        let query = Query::parse(parts.uri.query().unwrap_or(""))?;
+        let mut visitor = Self {
+            app: app.clone(),
+            caller: Caller::anonymous(),
+            base: session::base_url(&parts.headers, app.options().public_url.as_deref()),
+            headers: std::mem::take(&mut parts.headers),
+            query,
+            address: parts.extensions.get::<RepoAddress>().cloned(),
+        };
+        visitor.caller = caller.map_err(|error| visitor.refuse(error))?;
+        Ok(visitor)
+    }
+
     /// The repository asked about, as it was spelled.
     pub fn address(&self) -> Result<&RepoAddress, ErrorReply> {
         self.address.as_ref().ok_or_else(|| ErrorReply::not_found("nothing answers here"))
@@ -160,35 +179,4 @@ pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ErrorReply> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body)
         .map_err(|error| ErrorReply::bad_request(format!("the body is not understood: {error}")))
-}
-
-/// The token of a request: Bearer, or the password of HTTP Basic, as git sends it.
-fn token(headers: &HeaderMap) -> Result<Option<String>, ErrorReply> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
-    let value = value.to_str().map_err(|_| ErrorReply::invalid_token())?.trim();
-    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
-    match scheme.to_ascii_lowercase().as_str() {
-        "bearer" => Ok(Some(rest.trim().to_owned())),
-        "basic" => {
-            let pair = base64::engine::general_purpose::STANDARD.decode(rest.trim()).ok();
-            let pair = pair.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(ErrorReply::invalid_token)?;
-            Ok(pair.split_once(':').map(|(_, password)| password.to_owned()).filter(|p| !p.is_empty()))
-        }
-        _ => Err(ErrorReply::invalid_token()),
-    }
-}
-
-/// Address of this hub: as configured, else as the request (or the proxy before it) says.
-pub(super) fn base_url(headers: &HeaderMap, configured: Option<&str>) -> String {
-    if let Some(url) = configured {
-        return url.trim_end_matches('/').to_owned();
-    }
-    let text = |name: &str| {
-        let value = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
-        (!value.is_empty() && value.chars().all(plain)).then(|| value.to_owned())
-    };
-    let scheme = text("x-forwarded-proto").filter(|s| s == "https").unwrap_or_else(|| "http".to_owned());
-    let host = text("x-forwarded-host").or_else(|| text("host")).unwrap_or_else(|| "localhost".to_owned());
-    format!("{scheme}://{host}")
 }

@@ -8,9 +8,9 @@ use weighthouse::{Error, Scope};
 
 use super::error::PageError;
 use super::format::When;
-use super::session::{same_site, set_cookie};
 use super::shell::{Shell, page};
 use super::visit::Visit;
+use crate::server::session::{same_site, set_cookie};
 use crate::wire::query::Query;
 
 #[derive(Template)]

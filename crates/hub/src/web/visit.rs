@@ -6,10 +6,11 @@ use weighthouse::access::{Caller, Repo};
 use weighthouse::revision::Revision;
 use weighthouse::{Error, Hub};
 
+use super::WebState;
 use super::error::PageError;
 use super::shell::Shell;
-use super::{WebState, session};
 use crate::server::address::RepoAddress;
+use crate::server::session;
 use crate::wire::query::Query;
 
 /// A request, as far as all pages want to know it.
@@ -39,7 +40,7 @@ impl FromRequestParts<WebState> for Visit {
             here: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
             address,
         };
-        match session::page_caller(&state.hub, &parts.headers).await {
+        match session::reader(&state.hub, &parts.headers).await {
             Ok(caller) => visit.caller = caller,
             Err(error) => return Err(visit.refuse(error)),
         }

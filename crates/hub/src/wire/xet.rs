@@ -2,7 +2,7 @@
 //!
 //! - `GET /api/{models|datasets}/{id}/xet-{read|write}-token/{rev}`
 //! - below the `casUrl` of the token: `/v1/xorbs`, `/v1/xorb-grants`, `/v1/shards`, `/v2/shards`,
-//!   `/v1/reconstructions`, `/v2/reconstructions`, `/v1/chunks`, `/v1/telemetry`
+//!   `/v1/reconstructions`, `/v2/reconstructions`, `/v2/file-chunk-hashes`, `/v1/chunks`, `/v1/telemetry`
 //!
 //! Chunk ranges end before `end`; byte ranges include `end`. Hashes are 64 digits in Xet order.
 //!
@@ -21,6 +21,9 @@ pub const X_XET_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-xet-access
 pub const X_XET_TOKEN_EXPIRATION: HeaderName = HeaderName::from_static("x-xet-token-expiration");
 /// Header of `resolve` with the Xet file hash.
 pub const X_XET_HASH: HeaderName = HeaderName::from_static("x-xet-hash");
+
+/// Header of `GET /v2/file-chunk-hashes/{file}` with the raw bytes that will change, spelled like `Range`.
+pub const X_RANGE_DIRTY: HeaderName = HeaderName::from_static("x-range-dirty");
 
 /// Answer of the token endpoints; the three headers above say the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +140,52 @@ pub struct BatchReconstruction {
     pub files: BTreeMap<String, Vec<Term>>,
     /// Where the chunks lie, per xorb.
     pub fetch_info: BTreeMap<String, Vec<FetchInfo>>,
+}
+
+/// Answer of `GET /v2/file-chunk-hashes/{file}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileChunkHashes {
+    /// Chunks of the whole file.
+    pub total_chunks: u64,
+    /// Size of the whole file in bytes.
+    pub file_size: u64,
+    /// What is to be cut into chunks anew.
+    pub windows: Vec<ChunkWindow>,
+    /// Trees over the chunks before, between and after the windows; `null` if there are none.
+    pub hash_ranges: Vec<Option<TreeRange>>,
+    /// Range hashes of the terms outside of the windows.
+    pub gap_verification: Vec<String>,
+}
+
+/// Raw bytes to be cut into chunks anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChunkWindow {
+    /// First byte, and one past the last.
+    pub dirty_byte_range: [u64; 2],
+}
+
+/// The hash tree over a run of chunks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeRange {
+    /// Left nodes from the lowest level upwards, then right nodes from the highest downwards.
+    pub nodes: Vec<TreeNode>,
+    /// Left and right nodes of each level.
+    pub levels: Vec<(usize, usize)>,
+    /// Whether the run begins the file.
+    pub at_start: bool,
+    /// Whether the run ends the file.
+    pub at_end: bool,
+}
+
+/// A node of the hash tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeNode {
+    /// Hash.
+    pub hash: String,
+    /// Raw bytes below.
+    pub size: u64,
 }
 
 /// Body of `POST /v1/xorb-grants/default/{xorb}`.
@@ -285,6 +334,29 @@ mod tests {
             json!({"h": [{"url": "u", "ranges": [{
                 "chunks": {"start": 0, "end": 2}, "bytes": {"start": 0, "end": 99},
             }]}]})
+        );
+    }
+
+    #[test]
+    fn chunk_windows_mix_both_spellings_as_the_client_does() {
+        let node = TreeNode { hash: "h".into(), size: 9 };
+        let tree = TreeRange { nodes: vec![node], levels: vec![(1, 0)], at_start: false, at_end: true };
+        let answer = FileChunkHashes {
+            total_chunks: 3,
+            file_size: 12,
+            windows: vec![ChunkWindow { dirty_byte_range: [0, 3] }],
+            hash_ranges: vec![None, Some(tree)],
+            gap_verification: vec!["r".into()],
+        };
+        assert_eq!(
+            serde_json::to_value(&answer).unwrap(),
+            json!({
+                "totalChunks": 3, "fileSize": 12, "windows": [{"dirtyByteRange": [0, 3]}],
+                "hashRanges": [null, {
+                    "nodes": [{"hash": "h", "size": 9}], "levels": [[1, 0]], "at_start": false, "at_end": true,
+                }],
+                "gapVerification": ["r"],
+            })
         );
     }
 

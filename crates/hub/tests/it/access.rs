@@ -172,6 +172,13 @@ async fn names_that_no_repository_can_have_are_refused() {
         let answer = site.post(&site.ada, "/api/repos/create", &json!({ "name": name })).await;
         assert!(matches!(answer.status.as_u16(), 400 | 403), "{name}: {answer:?}");
     }
+    // Well formed, but their addresses would mean something else.
+    for name in ["tree", "Resolve", "xet-write-token"] {
+        let answer = site.post(&site.ada, "/api/repos/create", &json!({ "name": name })).await;
+        assert_eq!(answer.status, 400, "{name}: {answer:?}");
+        let to = json!({ "fromRepo": "ada/Model", "toRepo": format!("ada/{name}"), "type": "model" });
+        assert_eq!(site.post(&site.ada, "/api/repos/move", &to).await.status, 400, "{name}");
+    }
     let clash = site.post(&site.ada, "/api/repos/create", &json!({ "name": "mODEL" })).await;
     assert_eq!(clash.status, 409);
     assert_eq!(clash.json()["url"], "http://localhost/ada/Model", "the stored case, for the client's link");

@@ -7,4 +7,5 @@ mod faults;
 mod git;
 mod lfs;
 mod site;
+mod windows;
 mod xet;

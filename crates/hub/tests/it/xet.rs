@@ -10,13 +10,13 @@ use weighthouse_testkit::noise;
 use crate::site::{Answer, Site, lfs_file, sha256};
 
 /// A file in one xorb, as a client would send it.
-struct Upload {
-    data: Vec<u8>,
-    xorb: Xorb,
-    shard: Shard,
+pub struct Upload {
+    pub data: Vec<u8>,
+    pub xorb: Xorb,
+    pub shard: Shard,
 }
 
-fn upload(seed: u64) -> Upload {
+pub fn upload(seed: u64) -> Upload {
     let data = noise(seed, 600_000);
     let mut builder = XorbBuilder::new(SchemeChoice::Auto);
     let mut tree = hash::HashTree::new();
@@ -50,7 +50,7 @@ fn upload(seed: u64) -> Upload {
     Upload { data, xorb, shard }
 }
 
-async fn token(site: &Site, user: &str, repo: &str, scope: &str) -> String {
+pub async fn token(site: &Site, user: &str, repo: &str, scope: &str) -> String {
     let answer = site.get(user, &format!("/api/models/{repo}/xet-{scope}-token/main")).await.ok();
     let json = answer.json();
     assert_eq!(answer.header("x-xet-access-token"), json["accessToken"]);
@@ -58,11 +58,11 @@ async fn token(site: &Site, user: &str, repo: &str, scope: &str) -> String {
     json["accessToken"].as_str().unwrap().to_owned()
 }
 
-async fn send_xorb(site: &Site, token: &str, name: &XetHash, body: Vec<u8>) -> Answer {
+pub async fn send_xorb(site: &Site, token: &str, name: &XetHash, body: Vec<u8>) -> Answer {
     site.ask(token, "POST", &format!("/xet/v1/xorbs/default/{name}"), body).await
 }
 
-async fn send_shard(site: &Site, token: &str, shard: &Shard) -> Answer {
+pub async fn send_shard(site: &Site, token: &str, shard: &Shard) -> Answer {
     site.ask(token, "POST", "/xet/v1/shards", shard.to_upload().unwrap()).await
 }
 

@@ -43,9 +43,12 @@ impl Commits<'_> {
     /// [`StoreError::RefMoved`] when the ref points elsewhere than `old`; nothing is recorded then.
     pub async fn add(&self, new: &NewCommit) -> Result<(), StoreError> {
         let failed = "recording a commit";
+        // In the order of the indexes: neighbours fall on one page, and each page is written once.
+        let mut blobs: Vec<&BlobRecord> = new.blobs.iter().collect();
+        blobs.sort_unstable_by_key(|blob| blob.oid);
         let mut tx = self.0.write().await?;
         let head = ("INSERT INTO blobs (oid, sha256, size, lfs)", 4, "ON CONFLICT DO NOTHING");
-        insert_rows(&mut tx, failed, head, &new.blobs, |q, blob| {
+        insert_rows(&mut tx, failed, head, &blobs, |q, blob| {
             q.bind(blob.oid.to_string())
                 .bind(blob.sha256.to_string())
                 .bind(blob.size_bytes.cast_signed())

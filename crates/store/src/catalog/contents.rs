@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 use weighthouse_format::xet::{hash::XetHash, shard::Term};
 
-use super::{Catalog, RepoKey, damaged, insert_rows, number, parsed, placeholders, size};
+use super::{Catalog, LOOKUP_KEYS, RepoKey, damaged, insert_rows, number, parsed, placeholders, size};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 
@@ -57,9 +57,12 @@ impl Contents<'_> {
     /// Records verified contents and that a repository was given them.
     pub async fn add(&self, repo: &RepoKey, contents: &[Content]) -> Result<(), StoreError> {
         let failed = "recording file contents";
+        // In the order of the index: neighbours fall on one page, and each page is written once.
+        let mut sorted: Vec<&Content> = contents.iter().collect();
+        sorted.sort_unstable_by_key(|content| content.record.sha256);
         let mut tx = self.0.write().await?;
         let head = ("INSERT INTO contents (sha256, size, file_hash, terms)", 4, "ON CONFLICT DO NOTHING");
-        insert_rows(&mut tx, failed, head, contents, |q, content| {
+        insert_rows(&mut tx, failed, head, &sorted, |q, content| {
             q.bind(content.record.sha256.to_string())
                 .bind(content.record.size_bytes.cast_signed())
                 .bind(content.record.file_hash.to_string())
@@ -82,7 +85,7 @@ impl Contents<'_> {
         })
         .await?;
         let head = ("INSERT INTO repo_contents (repo, sha256)", 2, "ON CONFLICT DO NOTHING");
-        insert_rows(&mut tx, failed, head, contents, |q, content| {
+        insert_rows(&mut tx, failed, head, &sorted, |q, content| {
             q.bind(repo.as_str()).bind(content.record.sha256.to_string())
         })
         .await?;
@@ -124,7 +127,7 @@ impl Contents<'_> {
     /// Identities of those of `digests` that are on record, in no particular order.
     pub async fn records(&self, digests: &[Sha256]) -> Result<Vec<ContentRecord>, StoreError> {
         let mut found = Vec::with_capacity(digests.len());
-        for batch in digests.chunks(1_000) {
+        for batch in digests.chunks(LOOKUP_KEYS) {
             let list = placeholders(1, batch.len());
             let sql = format!("SELECT sha256, size, file_hash FROM contents WHERE sha256 IN ({list})");
             let rows = batch
@@ -143,7 +146,7 @@ impl Contents<'_> {
     /// What git blobs stand for, in no particular order.
     pub async fn blobs(&self, oids: &[GitOid]) -> Result<Vec<BlobRecord>, StoreError> {
         let mut found = Vec::with_capacity(oids.len());
-        for batch in oids.chunks(1_000) {
+        for batch in oids.chunks(LOOKUP_KEYS) {
             let list = placeholders(1, batch.len());
             let sql = format!("SELECT oid, sha256, size, lfs FROM blobs WHERE oid IN ({list})");
             let rows = batch

@@ -203,6 +203,14 @@ async fn prepare_connection(engine: Engine, connection: &mut AnyConnection) -> R
     Ok(())
 }
 
+/// Values that SQLite takes in one statement. It finds each `$n` by going through the names of all others, once when it
+/// prepares the statement and once when values are bound, so that the cost of a value grows with their number.
+const SQLITE_VALUES: usize = 128;
+/// Values that PostgreSQL takes in one statement; there the round trips count.
+const POSTGRES_VALUES: usize = 8_000;
+/// Keys looked up with one statement: the same on both sides, between the two reasons.
+const LOOKUP_KEYS: usize = 256;
+
 /// Inserts rows in batches: `head` is the statement up to `VALUES`, `tail` the conflict clause.
 async fn insert_rows<'q, R>(
     tx: &mut Transaction<'static, Any>,
@@ -211,15 +219,17 @@ async fn insert_rows<'q, R>(
     rows: &'q [R],
     bind: impl Fn(Query<'q>, &'q R) -> Query<'q>,
 ) -> Result<(), StoreError> {
-    // SQLite takes 32,766 values in one statement.
-    for batch in rows.chunks(8_000 / columns) {
+    let values = if tx.backend_name() == "SQLite" { SQLITE_VALUES } else { POSTGRES_VALUES };
+    let full = values / columns;
+    for batch in rows.chunks(full) {
         let row = |r: usize| {
             let values: Vec<_> = (1..=columns).map(|c| format!("${}", r * columns + c)).collect();
             format!("({})", values.join(","))
         };
         let values: Vec<_> = (0..batch.len()).map(row).collect();
         let query = sqlx::query(AssertSqlSafe(format!("{head} VALUES {} {tail}", values.join(","))));
-        let query = batch.iter().fold(query.persistent(batch.len() == 1), &bind);
+        // Single rows and full batches come again and again; the rest of one would only fill the cache of statements.
+        let query = batch.iter().fold(query.persistent(batch.len() == 1 || batch.len() == full), &bind);
         query.execute(&mut **tx).await.map_err(StoreError::database(what))?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use weighthouse_format::xet::hash::XetHash;
 
-use super::{Catalog, RepoKey, fresh_id, insert_rows, parsed, placeholders, size, text};
+use super::{Catalog, LOOKUP_KEYS, RepoKey, fresh_id, insert_rows, parsed, placeholders, size, text};
 use crate::StoreError;
 
 /// Random name of a pack, 24 hexadecimal digits.
@@ -104,11 +104,12 @@ impl Packs<'_> {
             .map_err(StoreError::database(failed))?;
             fresh += added.rows_affected();
         }
+        // In the order of the index: neighbours fall on one page, and each page is written once.
+        let mut dedup: Vec<&(XetHash, XetHash)> = pack.dedup.iter().collect();
+        dedup.sort_unstable();
         let head = ("INSERT INTO dedup_chunks (chunk, xorb)", 2, "ON CONFLICT DO NOTHING");
-        insert_rows(&mut tx, failed, head, &pack.dedup, |q, (chunk, xorb)| {
-            q.bind(chunk.to_string()).bind(xorb.to_string())
-        })
-        .await?;
+        insert_rows(&mut tx, failed, head, &dedup, |q, (chunk, xorb)| q.bind(chunk.to_string()).bind(xorb.to_string()))
+            .await?;
         sqlx::query("UPDATE packs SET sealed = 1, size = $2 WHERE id = $1")
             .bind(&pack.id.0)
             .bind(pack.size_bytes.cast_signed())
@@ -142,7 +143,7 @@ impl Packs<'_> {
     /// Places of those of `hashes` that are on record, in no particular order.
     pub async fn xorbs(&self, hashes: &[XetHash]) -> Result<Vec<XorbRecord>, StoreError> {
         let mut found = Vec::with_capacity(hashes.len());
-        for batch in hashes.chunks(1_000) {
+        for batch in hashes.chunks(LOOKUP_KEYS) {
             let list = placeholders(1, batch.len());
             let sql = format!("SELECT {COLUMNS} FROM xorbs x WHERE x.hash IN ({list})");
             found.extend(self.rows(sql, batch.iter().map(ToString::to_string)).await?);
@@ -153,7 +154,7 @@ impl Packs<'_> {
     /// Xorbs that hold any of these chunks, as far as the chunks are among those kept for that purpose.
     pub async fn with_chunks(&self, chunks: &[XetHash]) -> Result<Vec<XorbRecord>, StoreError> {
         let mut found = Vec::new();
-        for batch in chunks.chunks(1_000) {
+        for batch in chunks.chunks(LOOKUP_KEYS) {
             let list = placeholders(1, batch.len());
             let sql = format!(
                 "SELECT {COLUMNS} FROM xorbs x WHERE x.hash IN (SELECT d.xorb FROM dedup_chunks d WHERE d.chunk IN ({list}))"

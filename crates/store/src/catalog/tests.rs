@@ -36,6 +36,7 @@ on_both_engines! {
     refs_move_only_from_where_they_are
     a_commit_is_recorded_whole_or_not_at_all
     contents_and_xorbs_survive_the_round_trip
+    more_rows_than_fit_one_statement_are_all_recorded
     folders_change_only_where_they_are_touched
     concurrent_writers_queue
     a_newer_schema_is_refused
@@ -301,6 +302,26 @@ async fn contents_and_xorbs_survive_the_round_trip(catalog: Catalog) {
     assert_eq!(catalog.packs().seal(&SealedPack { id: twin, ..sealed }).await.unwrap(), 0);
     catalog.packs().forget(&id).await.unwrap();
     assert_eq!(catalog.packs().totals().await.unwrap().0, 2, "a pack in use is not forgotten");
+}
+
+async fn more_rows_than_fit_one_statement_are_all_recorded(catalog: Catalog) {
+    let repo = RepoKey::from("r".to_owned());
+    // A full statement, one row more than two, and enough for several lookups.
+    for count in [SQLITE_VALUES / 4, SQLITE_VALUES / 2 + 1, POSTGRES_VALUES / 4 + 3] {
+        let digest = |i: usize| Sha256::of(format!("{count} {i}").as_bytes());
+        let content = |i: usize| {
+            let file_hash = XetHash::from_bytes(digest(i).0);
+            Content { record: ContentRecord { sha256: digest(i), size_bytes: i as u64, file_hash }, terms: Vec::new() }
+        };
+        let contents: Vec<Content> = (0..count).map(content).collect();
+        catalog.contents().add(&repo, &contents).await.unwrap();
+        let digests: Vec<Sha256> = (0..count + 5).map(digest).collect();
+        let mut found = catalog.contents().records(&digests).await.unwrap();
+        found.sort_unstable_by_key(|record| record.size_bytes);
+        let expected: Vec<ContentRecord> = contents.iter().map(|content| content.record).collect();
+        assert_eq!(found, expected);
+        assert!(catalog.contents().given(&repo, &digest(count - 1)).await.unwrap());
+    }
 }
 
 async fn folders_change_only_where_they_are_touched(catalog: Catalog) {

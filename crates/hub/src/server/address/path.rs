@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use weighthouse::names::{RESERVED_NAMES, RESERVED_NAMESPACES, check_repo_id};
 
-use super::{RESERVED_NAMES, RESERVED_VERBS, RepoKind, check_id};
+use super::RepoKind;
 use crate::wire::error::ErrorReply;
 
 /// Everything but the unreserved characters of RFC 3986.
@@ -97,7 +98,7 @@ fn try_canonical(raw_path: &str) -> Result<Canonical, ErrorReply> {
             return Err(ErrorReply::type_not_supported(kind));
         }
         (Some("datasets"), Some(_), _) => (RepoKind::Dataset, false, 1),
-        (Some(first), ..) if first.is_empty() || RESERVED_NAMES.contains(&first) => {
+        (Some(first), ..) if first.is_empty() || RESERVED_NAMESPACES.contains(&first) => {
             return Ok(Canonical::Untouched);
         }
         (Some(_), ..) => (RepoKind::Model, false, 0),
@@ -123,7 +124,7 @@ fn take_id<'s, 'a>(
         [first] => (first, None),
         [first, second, ..] => {
             let git_of_one_segment = bare(first).len() < first.text.len();
-            let is_verb = RESERVED_VERBS.contains(&second.text.as_ref()) || git_of_one_segment;
+            let is_verb = RESERVED_NAMES.contains(&second.text.as_ref()) || git_of_one_segment;
             (first, (!is_verb).then_some(second))
         }
     };
@@ -131,9 +132,7 @@ fn take_id<'s, 'a>(
         None => (bare(first).to_owned(), first, 1),
         Some(second) => (format!("{}/{}", first.text, bare(second)), second, 2),
     };
-    if let Err(why) = check_id(&id) {
-        return Err(ErrorReply::bad_request(format!("`{id}` is no repository id: {why}")));
-    }
+    check_repo_id(&id).map_err(|why| ErrorReply::bad_request(why.to_string()))?;
     // A well formed id may still have come encoded, so its length is taken from the raw text.
     let dot_git = if bare(last).len() < last.text.len() { ".git".len() } else { 0 };
     let end = last.start + last.raw.len().saturating_sub(dot_git);

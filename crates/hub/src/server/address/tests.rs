@@ -6,6 +6,7 @@ use http::{Request, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt};
+use weighthouse::names::check_repo_id;
 
 use super::*;
 
@@ -185,7 +186,7 @@ proptest! {
     #[test]
     fn any_path_gets_a_decision_that_keeps_the_invariants(path in "/[!-~é]{0,60}") {
         if let Canonical::Repo { id, id_span, path: canonical_path, .. } = canonical(&path) {
-            prop_assert!(check_id(&id).is_ok());
+            prop_assert!(check_repo_id(&id).is_ok());
             prop_assert!(path.get(id_span).is_some());
             prop_assert!(canonical_path.starts_with("/~"));
             prop_assert!(canonical_path.is_ascii());

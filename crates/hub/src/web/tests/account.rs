@@ -1,5 +1,5 @@
 use super::*;
-use crate::web::session;
+use crate::server::session;
 
 async fn logged_in(ground: &Ground) -> String {
     let reply = ground.post("/login", &format!("token={}&next=%2Fada%2Fhidden", ground.secret), &[]).await;
@@ -118,6 +118,49 @@ async fn the_cookie_alone_changes_nothing() {
     let body = "{\"name\":\"made-by-cookie\"}";
     let reply = ground.post("/api/repos/create", body, &[(header::COOKIE, &cookie)]).await;
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn private_files_are_downloaded_with_the_cookie() {
+    let ground = ground().await;
+    ground.create(RepoKind::Model, "hidden", true).await;
+    let commit = ground.commit("hidden", "Upload", &[("a.txt", b"secret")]).await;
+    let cookie = logged_in(&ground).await;
+    let with = [(header::COOKIE, cookie.as_str())];
+    for path in [
+        "/ada/hidden/resolve/main/a.txt?download=true".to_owned(),
+        "/ada/hidden/raw/main/a.txt".to_owned(),
+        format!("/ada/hidden/resolve/{commit}/a.txt"),
+    ] {
+        assert_eq!(ground.get(&path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+        let file = ground.ask(&path, &with).await;
+        assert_eq!((file.status, file.body.as_str()), (StatusCode::OK, "secret"), "{path}");
+        assert!(file.headers[header::CACHE_CONTROL].to_str().unwrap().starts_with("private"), "{path}");
+        assert_eq!(file.headers[header::VARY], "Authorization, Cookie");
+        // What keeps the scripts of a neighbouring site from reading it.
+        assert_eq!(file.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert!(!file.headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+        let head = Request::head(&path).header(header::COOKIE, &cookie).body(Body::empty()).unwrap();
+        assert_eq!(ground.send(head).await.status, StatusCode::OK, "{path}");
+        let both = [(header::COOKIE, cookie.as_str()), (header::AUTHORIZATION, "Bearer hf_wrong")];
+        assert_eq!(ground.ask(&path, &both).await.status, StatusCode::UNAUTHORIZED, "a bad token is not overlooked");
+        for ended in ["wh_token=aGZfbm90aGluZw", "wh_token=", "wh_token=???"] {
+            assert_eq!(ground.ask(&path, &[(header::COOKIE, ended)]).await.status, StatusCode::UNAUTHORIZED, "{ended}");
+        }
+        let post = ground.post(&path, "", &with).await;
+        assert_eq!(post.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+    for path in
+        ["/api/models/ada/hidden", "/api/models/ada/hidden/tree/main", "/api/models/ada/hidden/xet-write-token/main"]
+    {
+        assert_eq!(ground.ask(path, &with).await.status, StatusCode::UNAUTHORIZED, "the API reads no cookie: {path}");
+    }
+    let eve = NewToken { name: "eve".to_owned(), scope: Scope::Read, repos: None, lifetime_ms: None, value: None };
+    let (_, secret) = ground.hub.add_token("eve", eve).await.unwrap();
+    let login = ground.post("/login", &format!("token={secret}"), &[]).await;
+    let line = login.headers[header::SET_COOKIE].to_str().unwrap();
+    let eves = ground.ask("/ada/hidden/resolve/main/a.txt", &[(header::COOKIE, line.split(';').next().unwrap())]).await;
+    assert_eq!(eves.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

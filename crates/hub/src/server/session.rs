@@ -1,8 +1,9 @@
 //! Who asks: a token in the `Authorization` header, or in the cookie of the pages.
 //!
 //! The cookie holds the token itself, so that it lives and dies with it. It is `HttpOnly` and `SameSite=Strict`: no
-//! script reads it, and no other site can have a browser send it. It counts only for pages and for reading files;
-//! the API never looks at it, so that a cookie alone changes nothing.
+//! script reads it, and no other site can have a browser send it. A neighbour on the same domain can, but its scripts
+//! cannot read the answer, which allows any origin and so none with credentials. The cookie counts only for pages and
+//! for reading files; the API never looks at it, so that a cookie alone changes nothing.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -32,7 +33,7 @@ pub async fn caller(hub: &Hub, headers: &HeaderMap) -> Result<Caller, Error> {
 ///
 /// # Errors
 /// [`Error::InvalidToken`] for a bad token in the header.
-pub async fn page_caller(hub: &Hub, headers: &HeaderMap) -> Result<Caller, Error> {
+pub async fn reader(hub: &Hub, headers: &HeaderMap) -> Result<Caller, Error> {
     if headers.contains_key(header::AUTHORIZATION) {
         return caller(hub, headers).await;
     }
@@ -73,7 +74,7 @@ fn cookie_token(headers: &HeaderMap) -> Option<String> {
 }
 
 /// A `Set-Cookie` line that keeps a token, or with `None` drops it.
-pub(super) fn set_cookie(token: Option<&str>, base: &str) -> String {
+pub(crate) fn set_cookie(token: Option<&str>, base: &str) -> String {
     let secure = if base.starts_with("https://") { "; Secure" } else { "" };
     let (value, lifetime_s) = match token {
         Some(token) => (URL_SAFE_NO_PAD.encode(token), LIFETIME_S),
@@ -84,7 +85,7 @@ pub(super) fn set_cookie(token: Option<&str>, base: &str) -> String {
 
 /// Whether a form was sent from a page of this hub. Browsers say so in one of two headers; what says nothing is no
 /// browser and holds no cookie of one.
-pub(super) fn same_site(headers: &HeaderMap, base: &str) -> bool {
+pub(crate) fn same_site(headers: &HeaderMap, base: &str) -> bool {
     let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if let Some(site) = text(header::HeaderName::from_static("sec-fetch-site")) {
         return matches!(site, "same-origin" | "none");
@@ -99,7 +100,7 @@ pub(super) fn same_site(headers: &HeaderMap, base: &str) -> bool {
 }
 
 /// Address of this hub: as configured, else as the request (or the proxy before it) says.
-pub(super) fn base_url(headers: &HeaderMap, configured: Option<&str>) -> String {
+pub(crate) fn base_url(headers: &HeaderMap, configured: Option<&str>) -> String {
     if let Some(url) = configured {
         return url.trim_end_matches('/').to_owned();
     }
