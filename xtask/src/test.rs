@@ -68,9 +68,7 @@ pub fn test(options: &Options) -> Result<()> {
 
 /// Our own crates, with a PostgreSQL server and an S3 server beside them, and the examples in the documentation.
 fn rust() -> Result<Tally> {
-    if shell::read(&mut shell::command("cargo", &["nextest", "--version"])).is_err() {
-        shell::run(&mut shell::command("cargo", &["install", "cargo-nextest", "--locked"]))?;
-    }
+    ensure_nextest()?;
     let postgres = Postgres::start()?;
     let s3 = S3::start(&metadata::read(&["--no-deps"])?.target_directory)?;
     let mut tally = Tally::default();
@@ -84,6 +82,17 @@ fn rust() -> Result<Tally> {
         tally += Tally::of(succeeded, &text);
     }
     Ok(tally)
+}
+
+/// Installs the runner of our tests, if it is missing.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn ensure_nextest() -> Result<()> {
+    if shell::read(&mut shell::command("cargo", &["nextest", "--version"])).is_err() {
+        shell::run(&mut shell::command("cargo", &["install", "cargo-nextest", "--locked"]))?;
+    }
+    Ok(())
 }
 
 /// The pytest suite: real clients against a real `wh serve`.
