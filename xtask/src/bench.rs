@@ -1,11 +1,24 @@
 //! `cargo xtask bench TOPIC`: figures beside their peers, from one run.
+//!
+//! Machines are shared and noisy, so each figure is taken several times in turns with its peer, and shown with its
+//! best and its median; what counts is the ratio. Nothing is written into the repository.
+
+mod figures;
+mod machine;
+mod transfer;
 
 use anyhow::{Result, bail};
+
+/// Names of the topics.
+pub const TOPICS: [&str; 1] = ["transfer"];
 
 /// Runs the benchmark named `topic`.
 ///
 /// # Errors
-/// When there is no such topic.
+/// When there is no such topic, or something could not be measured.
 pub fn bench(topic: &str) -> Result<()> {
-    bail!("there is no benchmark named `{topic}` yet")
+    match topic {
+        "transfer" => transfer::transfer(),
+        _ => bail!("there is no benchmark named `{topic}`; there are: {}", TOPICS.join(", ")),
+    }
 }

@@ -47,6 +47,13 @@ pub fn models() -> Result<Programs> {
     make(&[Environment { name: "models".to_owned(), requirements: requirements("models")?, epilogue }])
 }
 
+/// The newest client with hf-xet, and numpy to make weights with, for benchmarks.
+pub fn bench() -> Result<PathBuf> {
+    let requirements = requirements(HUBS[0])? + "numpy==2.4.6\n";
+    let made = make(&[Environment { name: "bench".to_owned(), requirements, epilogue: None }])?;
+    made.into_values().next().context("no environment for benchmarks")
+}
+
 /// Python with pytest, which runs all of them.
 pub fn harness() -> Result<PathBuf> {
     let requirements = requirements("harness")?;

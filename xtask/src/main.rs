@@ -7,6 +7,7 @@ mod environments;
 mod licenses;
 mod metadata;
 mod postgres;
+mod s3;
 mod shell;
 mod soak;
 mod tally;
@@ -24,7 +25,7 @@ Usage: cargo xtask VERB
             --write-matrix      write docs/reference/clients.md from this run
   walls   which room imports what (part of check)
   soak    the long fault tests, in release
-  bench   TOPIC, in release
+  bench   TOPIC of transfer: figures beside their peers, in release
 ";
 
 fn main() -> ExitCode {

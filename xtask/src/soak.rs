@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
-use crate::shell;
+use crate::{shell, test};
 
 /// Runs every ignored test whose name begins with `soak`, in release.
 pub fn soak() -> Result<()> {
+    test::ensure_nextest()?;
     let flags = ["nextest", "run", "--workspace", "--release", "--run-ignored", "only", "-E", "test(/(^|::)soak/)"];
     shell::run(&mut shell::command("cargo", &flags))
 }

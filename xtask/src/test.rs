@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::environments::{self, Programs};
 use crate::postgres::Postgres;
+use crate::s3::S3;
 use crate::tally::Tally;
 use crate::{apt, metadata, shell};
 
@@ -65,22 +66,33 @@ pub fn test(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Our own crates, with a PostgreSQL server beside them, and the examples in the documentation.
+/// Our own crates, with a PostgreSQL server and an S3 server beside them, and the examples in the documentation.
 fn rust() -> Result<Tally> {
-    if shell::read(&mut shell::command("cargo", &["nextest", "--version"])).is_err() {
-        shell::run(&mut shell::command("cargo", &["install", "cargo-nextest", "--locked"]))?;
-    }
+    ensure_nextest()?;
     let postgres = Postgres::start()?;
+    let s3 = S3::start(&metadata::read(&["--no-deps"])?.target_directory)?;
     let mut tally = Tally::default();
     for verb in
         [&["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"][..], &["test", "--doc", "--workspace"]]
     {
         let mut tests = shell::command("cargo", verb);
-        let (succeeded, text) =
-            shell::watch(tests.env("WH_TEST_POSTGRES", postgres.url()).env("CARGO_TERM_COLOR", "never"))?;
+        let (succeeded, text) = shell::watch(
+            tests.env("WH_TEST_POSTGRES", postgres.url()).envs(s3.variables()).env("CARGO_TERM_COLOR", "never"),
+        )?;
         tally += Tally::of(succeeded, &text);
     }
     Ok(tally)
+}
+
+/// Installs the runner of our tests, if it is missing.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn ensure_nextest() -> Result<()> {
+    if shell::read(&mut shell::command("cargo", &["nextest", "--version"])).is_err() {
+        shell::run(&mut shell::command("cargo", &["install", "cargo-nextest", "--locked"]))?;
+    }
+    Ok(())
 }
 
 /// The pytest suite: real clients against a real `wh serve`.

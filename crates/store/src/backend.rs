@@ -20,6 +20,9 @@ use tokio::sync::Mutex;
 
 use crate::StoreError;
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes buffered before they are handed to the backend; S3 wants parts of at least 5 MiB.
 const PART_BYTES: usize = 5 << 20;
 
@@ -54,6 +57,9 @@ impl Blobs {
     }
 
     /// Objects below `s3://BUCKET[/PREFIX]`; credentials, region and endpoint are the usual `AWS_*` variables.
+    ///
+    /// What a killed process was writing is invisible, but the service keeps it: give the bucket a rule that ends
+    /// incomplete multipart uploads after a day (`AbortIncompleteMultipartUpload`).
     ///
     /// # Errors
     /// [`StoreError::Setting`] when the address or the variables do not describe a bucket.
@@ -115,6 +121,23 @@ impl Blobs {
                 if staged.as_ref().is_some_and(|s| sibling.file_name().to_string_lossy().starts_with(s)) {
                     std::fs::remove_file(sibling.path()).map_err(StoreError::storage("deleting", key))?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all objects below `prefix`, which names a folder, and what interrupted writes of them left.
+    pub async fn delete_below(&self, prefix: &str) -> Result<(), StoreError> {
+        for (key, _) in self.list(prefix).await? {
+            self.delete(&key).await?;
+        }
+        if let Some(folder) = &self.folder {
+            // Staging files of objects that never appeared are in no listing.
+            match std::fs::remove_dir_all(folder.join(prefix)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::storage("deleting", prefix)(error));
+                }
+                _ => {}
             }
         }
         Ok(())

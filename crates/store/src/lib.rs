@@ -107,9 +107,7 @@ impl Store {
 
     /// Removes a multipart upload and its parts.
     pub async fn discard_upload(&self, id: &str) -> Result<(), StoreError> {
-        for (key, _) in self.blobs().list(&format!("uploads/{id}")).await? {
-            self.blobs().delete(&key).await?;
-        }
+        self.blobs().delete_below(&format!("uploads/{id}")).await?;
         self.catalog().uploads().delete(id).await
     }
 }

@@ -53,7 +53,7 @@ fn a_killed_pull_goes_on_where_it_was() {
 
 #[test]
 fn transfers_outlive_a_killed_hub() {
-    let mut world = World::new();
+    let world = World::new();
     let (line, model) = (slow_line(&world), world.model(SIZE));
     let push = ["push", model.to_str().unwrap(), "admin/m", "--create", "--parallel", "2", "--json"];
     let child = world.client(&line, &push).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

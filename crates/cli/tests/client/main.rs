@@ -1,6 +1,14 @@
-//! The program as a client: what it prints, and that nothing is lost when it or the hub is killed.
-#![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+//! The program as people run it: what it prints, and that nothing is lost when something breaks.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests stop at the first surprise")]
 
+mod full;
 mod killed;
+mod large;
+mod postgres;
+mod roads;
+mod s3;
+mod storm;
+mod vanished;
 mod verbs;
+mod wire;
 mod world;

@@ -4,26 +4,53 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::wire::Wire;
+
 pub struct World {
     pub folder: TempDir,
-    hub: Option<Child>,
+    /// Flags of `wh serve` beyond the usual ones.
+    flags: Vec<String>,
+    /// Variables of every program.
+    variables: Vec<(String, String)>,
+    hub: Mutex<Option<Child>>,
+    /// Further hubs, beside the first.
+    others: Mutex<Vec<Child>>,
     port: u16,
     pub token: String,
 }
 
 impl World {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        // Asked for again after each restart.
-        let mut world = Self { folder, hub: None, port: free_port(), token: String::new() };
+        Self::with(&[], &[])
+    }
+
+    /// A hub with flags and variables of its own.
+    pub fn with(flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::inside(tempfile::tempdir().unwrap(), flags, variables)
+    }
+
+    /// A hub in a folder that is there already.
+    pub fn inside(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let (hub, others, token) = (Mutex::new(None), Mutex::new(Vec::new()), String::new());
+        // Free now, and asked for again after each restart.
+        let port = free_port();
+        let mut world = Self { folder, flags, variables, hub, others, port, token };
         world.start_hub();
         world.token = std::fs::read_to_string(world.path("data/admin-token")).unwrap().trim().to_owned();
         world
+    }
+
+    /// Raw requests by the administrator.
+    pub fn wire(&self) -> Wire {
+        Wire { port: self.port, token: self.token.clone() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -34,15 +61,64 @@ impl World {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub fn start_hub(&mut self) {
-        let mut command = self.program(&["serve", "--listen", &format!("127.0.0.1:{}", self.port), "--log", "warn"]);
-        self.hub = Some(command.arg("--data").arg(self.path("data")).stdout(Stdio::null()).spawn().unwrap());
-        wait_until("the hub answers", || answers(self.port).unwrap_or(false));
+    pub fn start_hub(&self) {
+        *self.hub.lock().unwrap() = Some(self.serve(self.port, "data"));
+    }
+
+    /// Starts one more hub, with a data folder of its own, and returns requests to it.
+    pub fn start_another_hub(&self) -> Wire {
+        let port = free_port();
+        let mut others = self.others.lock().unwrap();
+        let folder = format!("data-{}", others.len() + 2);
+        others.push(self.serve(port, &folder));
+        Wire { port, token: self.token.clone() }
+    }
+
+    fn serve(&self, port: u16, data: &str) -> Child {
+        let mut command = self.program(&["serve", "--listen", &format!("127.0.0.1:{port}"), "--log", "error"]);
+        command.args(&self.flags).arg("--data").arg(self.path(data)).stdout(Stdio::null());
+        let hub = command.spawn().unwrap();
+        wait_until("the hub answers", || answers(port).unwrap_or(false));
+        hub
     }
 
     /// Kills the hub as a power cut would.
-    pub fn kill_hub(&mut self) {
-        kill(self.hub.take().unwrap());
+    pub fn kill_hub(&self) {
+        kill(self.hub.lock().unwrap().take().unwrap());
+    }
+
+    /// A file of `/proc` about the hub's process.
+    pub fn proc(&self, name: &str) -> PathBuf {
+        let pid = self.hub.lock().unwrap().as_ref().unwrap().id();
+        PathBuf::from(format!("/proc/{pid}/{name}"))
+    }
+
+    /// Most memory that the hub's process ever held, in bytes.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(self.proc("status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// Packs on disk are those on record, as long as they should be, and nothing lies between them.
+    #[track_caller]
+    pub fn assert_tidy(&self) {
+        let stats = self.program(&["admin", "stats", "--json", "--data"]).arg(self.path("data")).output().unwrap();
+        assert!(stats.status.success(), "{}", text(&stats.stderr));
+        let stats: Value = serde_json::from_slice(&stats.stdout).unwrap();
+        let packs = sizes(&self.path("data/blobs/packs"));
+        let bytes: u64 = packs.iter().map(|(_, size)| size).sum();
+        let found = (packs.len() as u64, bytes);
+        assert_eq!((stats["packs"].as_u64().unwrap(), stats["stored_bytes"].as_u64().unwrap()), found, "{packs:?}");
+        assert!(packs.iter().all(|(path, _)| !path.to_string_lossy().contains('#')), "{packs:?}");
+    }
+
+    /// Counts rows of the embedded catalog.
+    pub fn count_rows(&self, of: &str) -> u64 {
+        let script = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])";
+        let mut python = Command::new("python3");
+        python.args(["-c", script]).arg(self.path("data/catalog.sqlite")).arg(format!("SELECT COUNT(*) FROM {of}"));
+        text(&python.output().unwrap().stdout).trim().parse().unwrap()
     }
 
     /// The program in a clean environment.
@@ -50,6 +126,7 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wh"));
         command.env_clear().env("HOME", self.path("home")).env("WH_CACHE", self.path("cache")).args(arguments);
         command.env("WH_CONFIG_DIR", self.path("config")).env("NO_COLOR", "1").stdin(Stdio::null());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -78,9 +155,9 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Some(hub) = self.hub.take() {
-            kill(hub);
-        }
+        let first = self.hub.get_mut().ok().and_then(Option::take);
+        let others = self.others.get_mut().map(std::mem::take).unwrap_or_default();
+        first.into_iter().chain(others).for_each(kill);
     }
 }
 
@@ -129,6 +206,16 @@ pub fn count(folder: &Path, suffix: &str) -> usize {
         if path.is_dir() { count(&path, suffix) } else { usize::from(path.to_string_lossy().ends_with(suffix)) }
     });
     each.sum()
+}
+
+/// Files below a folder, with their sizes in bytes.
+pub fn sizes(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let each = entries.flatten().flat_map(|entry| match entry.metadata().unwrap() {
+        file if file.is_dir() => sizes(&entry.path()),
+        file => vec![(entry.path(), file.len())],
+    });
+    each.collect()
 }
 
 /// A line to the hub that carries some 60 MB a second, so that there is a middle to be killed in.

@@ -29,7 +29,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tower::{Service, ServiceExt};
 
 use body::TimedBody;
@@ -158,7 +158,13 @@ where
     let handler = service_fn(move |request: Request<Incoming>| {
         mark.store(true, Ordering::Relaxed);
         let request = request.map(|body| TimedBody::wrap(body, idle, linger));
-        service.clone().oneshot(request)
+        // In a task of its own, which goes on when the client has gone: an upload that was taken in whole is put on
+        // record, and one that broke off is cleared away.
+        let answer = tokio::spawn(service.clone().oneshot(request));
+        async move {
+            let Ok(response) = answer.await?;
+            Ok::<Response, JoinError>(response)
+        }
     });
     let io = TokioIo::new(StallIo::new(stream, idle));
     let connection = http1::Builder::new()

@@ -3,7 +3,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -59,6 +59,10 @@ async fn start(options: ListenOptions) -> Running {
                 Body::from_stream(futures::stream::repeat(piece))
             }),
         );
+    serve(routes, options).await
+}
+
+async fn serve(routes: Router, options: ListenOptions) -> Running {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_address();
     let (stop, stopped) = oneshot::channel();
@@ -163,6 +167,27 @@ async fn a_download_that_nobody_reads_is_given_up() {
     let mut buffer = vec![0; 1 << 20];
     let ended = timeout(SOON, async { while !matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)) {} });
     assert!(ended.await.is_ok());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_is_carried_out_to_its_end_when_the_client_has_gone() {
+    let (begun, mut has_begun) = mpsc::channel(1);
+    let (ended, mut has_ended) = mpsc::channel(1);
+    let work = move || {
+        let (begun, ended) = (begun.clone(), ended.clone());
+        async move {
+            begun.send(()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            ended.send(()).await.unwrap();
+        }
+    };
+    let server = serve(Router::new().route("/work", post(work)), impatient()).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"POST /work HTTP/1.1\r\nhost: hub\r\ncontent-length: 2\r\n\r\nab").await.unwrap();
+    has_begun.recv().await.unwrap();
+    drop(stream);
+    timeout(SOON, has_ended.recv()).await.unwrap().unwrap();
     server.stop().await;
 }
 

@@ -10,7 +10,8 @@ use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{Method, Request, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, Request, StatusCode};
 use tower::{Layer, Service};
 use tracing::Instrument;
 
@@ -96,6 +97,7 @@ where
             };
             reply.headers_mut().insert(X_REQUEST_ID, finish.id.to_header());
             finish.head(reply.status(), reply.extensions_mut().remove());
+            finish.promise(reply.headers());
             if reply.body().is_end_stream() {
                 finish.complete();
                 return Ok(reply);
@@ -113,6 +115,8 @@ pub(super) struct Finish {
     began: Instant,
     status: Option<StatusCode>,
     seen: Option<RouteSeen>,
+    /// What `Content-Length` says.
+    promised_bytes: Option<u64>,
     sent_bytes: u64,
     complete: bool,
     broke: Option<String>,
@@ -128,6 +132,7 @@ impl Finish {
             began: Instant::now(),
             status: None,
             seen: None,
+            promised_bytes: None,
             sent_bytes: 0,
             complete: false,
             broke: None,
@@ -145,9 +150,16 @@ impl Finish {
         self.metrics.count(self.method.as_str(), self.route(), status.as_u16(), took);
     }
 
+    fn promise(&mut self, headers: &HeaderMap) {
+        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        self.promised_bytes = length.and_then(|length| length.parse().ok());
+    }
+
     pub(super) fn sent(&mut self, count: u64) {
         self.sent_bytes = self.sent_bytes.saturating_add(count);
         self.metrics.add_response_bytes(count);
+        // The connection does not ask a body for its end once it has what was promised.
+        self.complete |= self.promised_bytes == Some(self.sent_bytes);
     }
 
     pub(super) fn complete(&mut self) {
@@ -157,6 +169,19 @@ impl Finish {
     pub(super) fn broke(&mut self, why: String) {
         self.broke = Some(why);
     }
+
+    fn whole(&self) -> bool {
+        self.complete || self.method == Method::HEAD
+    }
+
+    fn outcome(&self) -> &str {
+        match (&self.broke, self.status, self.whole()) {
+            (Some(why), ..) => why.as_str(),
+            (None, None, _) => "client left before the answer",
+            (None, _, false) => "client left before the end",
+            (None, ..) => "done",
+        }
+    }
 }
 
 impl Drop for Finish {
@@ -165,13 +190,7 @@ impl Drop for Finish {
         let duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = self.status.map_or(0, |status| status.as_u16());
         let read = matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let whole = self.complete || self.method == Method::HEAD;
-        let outcome = match (&self.broke, status, whole) {
-            (Some(why), ..) => why.as_str(),
-            (None, 0, _) => "client left before the answer",
-            (None, _, false) => "client left before the end",
-            (None, ..) => "done",
-        };
+        let (whole, outcome) = (self.whole(), self.outcome());
         macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(
@@ -196,5 +215,27 @@ impl Drop for Finish {
         } else {
             log!(debug);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_download_is_done_with_its_last_byte() {
+        let metrics = Arc::new(Metrics::new("0", 0));
+        let finish = |headers: HeaderMap, sent: &[u64]| {
+            let mut finish = Finish::begin(&metrics, Method::GET, RequestId::of(&HeaderMap::new()));
+            assert_eq!(finish.outcome(), "client left before the answer");
+            finish.head(StatusCode::OK, None);
+            finish.promise(&headers);
+            sent.iter().for_each(|&count| finish.sent(count));
+            finish.outcome().to_owned()
+        };
+        let ten = HeaderMap::from_iter([(CONTENT_LENGTH, 10.into())]);
+        assert_eq!(finish(ten.clone(), &[6, 4]), "done");
+        assert_eq!(finish(ten, &[6, 3]), "client left before the end");
+        assert_eq!(finish(HeaderMap::new(), &[6, 4]), "client left before the end", "nobody said how much");
     }
 }
