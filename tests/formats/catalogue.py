@@ -1,0 +1,2 @@
+"""Every fixture, in the order of the table in the documentation."""
+FIXTURES = []
