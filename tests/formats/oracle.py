@@ -22,6 +22,7 @@ A fixture lies in a folder of its own, beside its `oracle.json`. The rules for n
 
 import hashlib
 import json
+import shutil
 import sys
 import time
 import traceback
@@ -105,7 +106,8 @@ def run(out: Path, expected: Iterable[str], wanted: list[str]) -> int:
         if wanted and not any(name.startswith(prefix) for prefix in wanted):
             continue
         folder = out / name
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         began = time.monotonic()
         try:
             answer: dict[str, Any] = {"fixture": name, **asdict(writer(folder))}
