@@ -102,7 +102,7 @@ def run(out: Path, expected: Iterable[str], wanted: list[str]) -> int:
     if expected != WRITERS.keys():
         raise SystemExit(f"writers and catalogue differ: {sorted(expected ^ WRITERS.keys())}")
     failed = 0
-    for name, writer in WRITERS.items():
+    for name, writer in list(WRITERS.items()):
         if wanted and not any(name.startswith(prefix) for prefix in wanted):
             continue
         folder = out / name
