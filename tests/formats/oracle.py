@@ -14,7 +14,8 @@ A fixture lies in a folder of its own, beside its `oracle.json`. The rules for n
 - **Sparse.** A tensor `x` is the tensors it is made of: `x.indices` and `x.values`, or `x.crow_indices`, `x.col_indices`
   and `x.values` (`ccol_indices` and `row_indices` by column).
 - **Optimizer.** `parameter.slot`, with the parameter's own name where the checkpoint tells the order of the parameters,
-  else its number. Step counters are `step`, not tensors. `kind` is the class in lower case (`adam` and `adamw` differ).
+  else its number: a state dict of torch keeps that order, safetensors sorts. Step counters are `step`, not tensors.
+  `kind` is the class in lower case; `adam` and `adamw` differ where the groups' settings tell.
 - **Parameters.** What the library counts: the elements of `model.parameters()`, shared ones once, buffers not. Without a
   model, nothing is claimed.
 - **Aliases.** Every name is listed, also when two share their bytes.
@@ -26,7 +27,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,11 +97,10 @@ def tensor(dtype: str, shape: Iterable[int], data: bytes, dequantized: bytes | N
     return Tensor(dtype, [int(extent) for extent in shape], hashlib.sha256(data).hexdigest(), plain)
 
 
-def run(out: Path, expected: Iterable[str], wanted: list[str]) -> int:
+def run(out: Path, catalogue: Mapping[str, tuple[str, str]], wanted: list[str]) -> int:
     """Runs the writers, each into its own folder; a failed one leaves its traceback instead of an oracle."""
-    expected = set(expected)
-    if expected != WRITERS.keys():
-        raise SystemExit(f"writers and catalogue differ: {sorted(expected ^ WRITERS.keys())}")
+    if catalogue.keys() != WRITERS.keys():
+        raise SystemExit(f"writers and catalogue differ: {sorted(catalogue.keys() ^ WRITERS.keys())}")
     failed = 0
     for name, writer in list(WRITERS.items()):
         if wanted and not any(name.startswith(prefix) for prefix in wanted):
@@ -110,7 +110,7 @@ def run(out: Path, expected: Iterable[str], wanted: list[str]) -> int:
         folder.mkdir(parents=True)
         began = time.monotonic()
         try:
-            answer: dict[str, Any] = {"fixture": name, **asdict(writer(folder))}
+            answer: dict[str, Any] = {"fixture": name, "format": catalogue[name][0], **asdict(writer(folder))}
         except Exception:
             failed += 1
             answer = {"fixture": name, "error": traceback.format_exc()}
