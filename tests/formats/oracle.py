@@ -40,6 +40,7 @@ class Tensor:
     dtype: str
     shape: list[int]
     sha256: str | None
+    bytes: int | None = None
     dequantized_sha256: str | None = None
     """For quantised blocks: of the library's own F32 answer."""
 
@@ -94,7 +95,7 @@ def writes(name: str) -> Callable[[Writer], Writer]:
 def tensor(dtype: str, shape: Iterable[int], data: bytes, dequantized: bytes | None = None) -> Tensor:
     """Describes a tensor by its contiguous bytes."""
     plain = None if dequantized is None else hashlib.sha256(dequantized).hexdigest()
-    return Tensor(dtype, [int(extent) for extent in shape], hashlib.sha256(data).hexdigest(), plain)
+    return Tensor(dtype, [int(extent) for extent in shape], hashlib.sha256(data).hexdigest(), len(data), plain)
 
 
 def run(out: Path, catalogue: Mapping[str, tuple[str, str]], wanted: list[str]) -> int:

@@ -47,6 +47,15 @@ pub fn models() -> Result<Programs> {
     make(&[Environment { name: "models".to_owned(), requirements: requirements("models")?, epilogue }])
 }
 
+/// The environments whose libraries write a checkpoint of every format: that of the models, and one with TensorFlow and JAX.
+pub fn formats() -> Result<Programs> {
+    let tensorflow =
+        Environment { name: "formats-tf".to_owned(), requirements: requirements("formats-tf")?, epilogue: None };
+    let mut made = models()?;
+    made.extend(make(&[tensorflow])?);
+    Ok(made)
+}
+
 /// Python with pytest, which runs all of them.
 pub fn harness() -> Result<PathBuf> {
     let requirements = requirements("harness")?;

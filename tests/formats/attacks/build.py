@@ -190,13 +190,13 @@ def varint(value: int) -> bytes:
 
 def proto(*fields: tuple[int, int | bytes]) -> bytes:
     """A message: numbers are varints, bytes are length-delimited."""
-    out = b""
+    out = bytearray()
     for key, value in fields:
         if isinstance(value, int):
             out += varint(key << 3) + varint(value)
         else:
             out += varint(key << 3 | 2) + varint(len(value)) + value
-    return out
+    return bytes(out)
 
 
 # Safetensors.
