@@ -17,7 +17,9 @@ CELLS = pytest.StashKey[dict[tuple[str, str], Cell]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the flag that `cargo xtask test --write-matrix` hands on."""
-    parser.addoption("--write-matrix", type=Path, metavar="FILE", help="write the table of clients here, that of formats beside it")
+    parser.addoption(
+        "--write-matrix", type=Path, metavar="FILE", help="write the table of clients here, that of formats beside it"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

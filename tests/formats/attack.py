@@ -1,7 +1,7 @@
 """Writes hostile files: `python attack.py OUT [PREFIX …]`, by a Python that has h5py.
 
-Each lies in a folder of its own, `FORMAT/NAME/`; `attacks.json` says what `wh inspect` is given. The payloads are harmless:
-a pickle that is run makes an empty folder called `pwned`.
+Each lies in a folder of its own, `FORMAT/NAME/`; `attacks.json` says what `wh inspect` is given. The payloads are
+harmless: a pickle that is run makes an empty folder called `pwned`.
 """
 
 import json

@@ -75,7 +75,9 @@ TORCH_GROUPS = (
     Group("lightning", "lightning", "Lightning", "plain own-class"),
     Group("peft", "peft", "PEFT", "lora dora"),
     Group("diffusers", "diffusers", "diffusers", "pipeline sharded unet:safetensors"),
-    Group("stable-diffusion", "stable-diffusion", "Stable Diffusion, one file", "safetensors ckpt kohya-lora:safetensors"),
+    Group(
+        "stable-diffusion", "stable-diffusion", "Stable Diffusion, one file", "safetensors ckpt kohya-lora:safetensors"
+    ),
     Group("yolo", "ultralytics", "Ultralytics", "training final"),
     Group("whisper", "openai-whisper", "openai-whisper", "openai"),
     Group("nemo", "nemo", "NeMo", "tar gzip"),

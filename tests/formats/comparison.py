@@ -61,7 +61,9 @@ def tensors(listed: Mapping[str, Json], wanted: Mapping[str, Json], optional: It
     for name, one in wanted.items():
         if name in listed:
             pairs = [(key, listed[name].get(key), one[key]) for key in ("dtype", "shape", "bytes", "sha256")]
-            wrong += [f"`{name}`: {key} is {is_}, not {was}" for key, is_, was in pairs if was is not None and is_ != was]
+            wrong += [
+                f"`{name}`: {key} is {is_}, not {was}" for key, is_, was in pairs if was is not None and is_ != was
+            ]
     yield from wrong[:SHOWN]
     if len(wrong) > SHOWN:
         yield f"… and {len(wrong) - SHOWN} more such differences"

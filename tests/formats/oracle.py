@@ -2,22 +2,23 @@
 
 A fixture lies in a folder of its own, beside its `oracle.json`. The rules for names, where a format leaves a choice:
 
-- **Names.** The keys that the library's own loader shows. In nested containers the path is joined with dots. The model's
-  state dict inside a larger object (`state_dict`, `model_state_dict`, `module`, `model`, `ema`) is named without the
-  prefix of that wrapper; what lies beside it (counters, random states, callbacks) is not a tensor of the model.
-- **Data types.** As safetensors spells them, and in the same style where it has no word: `C32`, `C128`, `I4`, `U4`, `I2`,
-  `U2`, `F8_E4M3B11FNUZ`, `STRING`. NumPy's unicode is `STRING`, `datetime64` is `I64`; GGUF's block types have their own
-  names (`Q4_K`). torch's quantised tensors are `QI8`, `QU8`, `QI32`.
-- **Bytes.** Row-major, little-endian, contiguous, after conjugation and negation; packed types as they are stored, the
-  first element in the low bits. `STRING` has no digest. A GGUF block type's digest is of the stored blocks.
+- **Names.** The keys that the library's own loader shows. In nested containers the path is joined with dots. The
+  model's state dict inside a larger object (`state_dict`, `model_state_dict`, `module`, `model`, `ema`) is named
+  without the prefix of that wrapper; what lies beside it (counters, random states, callbacks) is not a tensor of the
+  model.
+- **Data types.** As safetensors spells them, and in the same style where it has no word: `C32`, `C128`, `I4`, `U4`,
+  `I2`, `U2`, `F8_E4M3B11FNUZ`, `STRING`. NumPy's unicode is `STRING`, `datetime64` is `I64`; GGUF's block types have
+  their own names (`Q4_K`). torch's quantised tensors are `QI8`, `QU8`, `QI32`.
+- **Bytes.** Row-major, little-endian, contiguous, after conjugation and negation; packed types as they are stored,
+  the first element in the low bits. `STRING` has no digest. A GGUF block type's digest is of the stored blocks.
 - **ONNX.** Initialisers by name, also those of subgraphs; a `Constant` node's tensor by the node's output.
-- **Sparse.** A tensor `x` is the tensors it is made of: `x.indices` and `x.values`, or `x.crow_indices`, `x.col_indices`
-  and `x.values` (`ccol_indices` and `row_indices` by column).
-- **Optimizer.** `parameter.slot`, with the parameter's own name where the checkpoint tells the order of the parameters,
-  else its number: a state dict of torch keeps that order, safetensors sorts. Step counters are `step`, not tensors.
-  `kind` is the class in lower case; `adam` and `adamw` differ where the groups' settings tell.
-- **Parameters.** What the library counts: the elements of `model.parameters()`, shared ones once, buffers not. Without a
-  model, nothing is claimed.
+- **Sparse.** A tensor `x` is the tensors it is made of: `x.indices` and `x.values`, or `x.crow_indices`,
+  `x.col_indices` and `x.values` (`ccol_indices` and `row_indices` by column).
+- **Optimizer.** `parameter.slot`, with the parameter's own name where the checkpoint tells the order of the
+  parameters, else its number: a state dict of torch keeps that order, safetensors sorts. Step counters are `step`,
+  not tensors. `kind` is the class in lower case; `adam` and `adamw` differ where the groups' settings tell.
+- **Parameters.** What the library counts: the elements of `model.parameters()`, shared ones once, buffers not.
+  Without a model, nothing is claimed.
 - **Aliases.** Every name is listed, also when two share their bytes.
 """
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from attack import ATTACKS
 from catalogue import FAMILIES, TENSORFLOW, TORCH
 from comparison import differences
-
 from harness.drivers import PROGRAMS
 from harness.formats import Cells
 
@@ -30,7 +30,11 @@ LIMIT_KIB = 300 * 1024
 PANIC = 101
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
 
-WRITERS = {"torch": ("models", "write_torch.py"), "tf": ("formats-tf", "write_tf.py"), "attack": ("formats-tf", "attack.py")}
+WRITERS = {
+    "torch": ("models", "write_torch.py"),
+    "tf": ("formats-tf", "write_tf.py"),
+    "attack": ("formats-tf", "attack.py"),
+}
 """Sets of files: which interpreter writes them, by which script."""
 
 

@@ -6,9 +6,10 @@ from enum import StrEnum
 
 HEAD = """# Formats
 
-Written by `cargo xtask test --write-matrix`. Each checkpoint behind these numbers was written by the real library in that
-run, and what `wh inspect --json --hash` says of it was compared with what the library itself loads: every name, data type,
-shape and digest. `3 of 3` are the checkpoints of that row that agree; a dash: none of them has such a part.
+Written by `cargo xtask test --write-matrix`. Each checkpoint behind these numbers was written by the real library in
+that run, and what `wh inspect --json --hash` says of it was compared with what the library itself loads: every name,
+data type, shape and digest. `3 of 3` are the checkpoints of that row that agree; a dash: none of them has such a
+part.
 
 """
 

@@ -6,10 +6,23 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from attacks.build import (
-    EVIL_NAMES, PAYLOAD, PROTO2, STOP, Data, Entry, archive, attack, entry, mapping, safetensors, single, tensor, torch_zip,
+    EVIL_NAMES,
+    PAYLOAD,
+    PROTO2,
+    STOP,
+    Entry,
+    archive,
+    attack,
+    entry,
+    mapping,
+    safetensors,
+    single,
+    tensor,
+    torch_zip,
 )  # fmt: skip
 
 WEIGHTS = torch_zip(mapping(w=tensor()))
@@ -106,7 +119,9 @@ def keras(config: str, weights: bytes = b"", *more: Entry) -> bytes:
 LAMBDA = {
     "module": "keras.layers",
     "class_name": "Lambda",
-    "config": {"function": {"class_name": "__lambda__", "config": {"code": "4wEAAAAAAAAAAAAAAAEAAAADAAAAUwAAAHMEAAAA"}}},
+    "config": {
+        "function": {"class_name": "__lambda__", "config": {"code": "4wEAAAAAAAAAAAAAAAEAAAADAAAAUwAAAHMEAAAA"}}
+    },
 }
 CALL = {"module": "os", "class_name": "function", "config": "mkdir", "registered_name": "mkdir"}
 SEQUENTIAL = {"module": "keras", "class_name": "Sequential", "config": {"name": "s", "layers": []}}
@@ -129,8 +144,14 @@ for word, content in {
 
 def script(pickle: bytes, constants: bytes = PROTO2 + b")" + STOP, *more: Entry) -> bytes:
     """An archive with a module and its code."""
-    entries = [Entry(b"m/data.pkl", PROTO2 + pickle + STOP), Entry(b"m/constants.pkl", constants), Entry(b"m/version", b"3\n")]
-    code = Entry(b"m/code/__torch__.py", b"class M(Module):\n  def forward(self):\n    return torch.save(self)\n", method=8)
+    entries = [
+        Entry(b"m/data.pkl", PROTO2 + pickle + STOP),
+        Entry(b"m/constants.pkl", constants),
+        Entry(b"m/version", b"3\n"),
+    ]
+    code = Entry(
+        b"m/code/__torch__.py", b"class M(Module):\n  def forward(self):\n    return torch.save(self)\n", method=8
+    )
     return archive([*entries, code, Entry(b"m/data/0", bytes(16)), *more])
 
 
@@ -141,7 +162,8 @@ for word, content in {
     "call-in-constants": script(OBJECT + mapping(w=tensor()) + b"b", PROTO2 + PAYLOAD + STOP),
     "code-bomb": script(OBJECT + mapping(w=tensor()) + b"b", PROTO2 + b")" + STOP,
                         Entry(b"m/code/big.py", bytes(100_000_000), method=8)),
-    "extra-traversal": script(OBJECT + mapping(w=tensor()) + b"b", PROTO2 + b")" + STOP, Entry(b"m/extra/../../x", b"")),
+    "extra-traversal": script(OBJECT + mapping(w=tensor()) + b"b", PROTO2 + b")" + STOP,
+                              Entry(b"m/extra/../../x", b"")),
 }.items():  # fmt: skip
     single(f"torchscript/{word}", content, file="model.pt")
 
@@ -158,7 +180,9 @@ def pt2(weights: object, **members: bytes) -> bytes:
     return archive([*entries, *(Entry(name.encode(), value) for name, value in members.items())])
 
 
-def weight(path: str = "weight_0", sizes: tuple[int, ...] = (4,), strides: tuple[int, ...] = (1,), **more: object) -> dict:
+def weight(
+    path: str = "weight_0", sizes: tuple[int, ...] = (4,), strides: tuple[int, ...] = (1,), **more: object
+) -> dict:
     """An entry of its list of weights."""
     meta = {
         "dtype": 7,
@@ -179,8 +203,12 @@ for word, content in {
     "expanded-bomb": pt2(weight(sizes=(2**40,), strides=(0,))),
     "offset-outside": pt2(weight(offset=2**62)),
     "call": pt2(weight(use_pickle=True), **{"m/data/sample_inputs/model.pt": torch_zip(PAYLOAD)}),
-    "weights-nested": archive([Entry(b"m/archive_format", b"pt2"),
-                               Entry(b"m/data/weights/model_weights_config.json", b'{"config":' * 100_000)]),
+    "weights-nested": archive(
+        [
+            Entry(b"m/archive_format", b"pt2"),
+            Entry(b"m/data/weights/model_weights_config.json", b'{"config":' * 100_000),
+        ]
+    ),
 }.items():
     single(f"pt2/{word}", content, file="model.pt2")
 
@@ -190,20 +218,24 @@ for word, content in {
 GOOD = safetensors({"w": entry([2], 0, 8)}, bytes(8))
 
 
-def folder(name: str) -> Data:
-    """Decorates a function that fills a folder `model`."""
+Fill = Callable[[Path], None]
 
-    def register(fill: object) -> object:
+
+def folder(name: str) -> Callable[[Fill], Fill]:
+    """Registers a function that adds to a folder with good weights."""
+
+    def register(fill: Fill) -> Fill:
         def write(place: Path) -> str:
             target = place / "model"
             target.mkdir()
             (target / "model.safetensors").write_bytes(GOOD)
-            fill(target)  # type: ignore[operator]
+            fill(target)
             return "model"
 
-        return attack(f"folder/{name}", names=name.startswith("name-"))(write)
+        attack(f"folder/{name}", names=name.startswith("name-"))(write)
+        return fill
 
-    return register  # type: ignore[return-value]
+    return register
 
 
 @folder("pipe")
@@ -260,7 +292,12 @@ def _(target: Path) -> None:
 
 for word, evil in EVIL_NAMES.items():
     if word not in ("nul", "traversal"):
-        folder(f"name-{word}")(lambda target, evil=evil: (target / f"{evil}.safetensors").write_bytes(GOOD))  # type: ignore[operator]
+
+        def fill(target: Path, evil: str = evil) -> None:
+            """A file with such a name."""
+            (target / f"{evil}.safetensors").write_bytes(GOOD)
+
+        folder(f"name-{word}")(fill)
 
 
 @folder("remote-code")
@@ -276,9 +313,17 @@ def _(target: Path) -> None:
     (target / "optimizer.pt").write_bytes(torch_zip(PAYLOAD))
 
 
-single("polyglot/safetensors-zip", safetensors({"w": entry([len(WEIGHTS)], 0, len(WEIGHTS), "U8")}, WEIGHTS), file="model.pt")
+single(
+    "polyglot/safetensors-zip",
+    safetensors({"w": entry([len(WEIGHTS)], 0, len(WEIGHTS), "U8")}, WEIGHTS),
+    file="model.pt",
+)
 single("polyglot/pickle-zip", PROTO2 + PAYLOAD + STOP + WEIGHTS, file="model.pt")
 single("polyglot/gguf-zip", b"GGUF" + bytes(20) + WEIGHTS, file="model.gguf")
 single("empty/file", b"", file="model.safetensors")
 single("empty/zeros", bytes(1000), file="model.pt")
-single("empty/text", b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n", file="model.bin")
+single(
+    "empty/text",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n",
+    file="model.bin",
+)

@@ -59,25 +59,36 @@ one("descr-fields-twice", npy(head(descr="[('a', '<f8'), ('a', '<f4')]")))
 one("descr-many-fields", lambda: npy(head(descr=str([(f"f{place}", "<f8") for place in range(50_000)])), version=2))
 one("descr-fields-object", npy(head(descr="[('a', '|O')]"), PROTO2 + PAYLOAD + STOP))
 for word, evil in EVIL_NAMES.items():
-    single(f"npy/field-{word}", npy(head("(1,)", repr([(evil, "<f8")])), bytes(8), version=3), file="weights.npy", names=True)
+    single(
+        f"npy/field-{word}",
+        npy(head("(1,)", repr([(evil, "<f8")])), bytes(8), version=3),
+        file="weights.npy",
+        names=True,
+    )
 
 GOOD = npy(head())
 for name, data in {
     "deflate-bomb": lambda: archive([Entry(b"w.npy", npy(head("(37500000,)"), bytes(300_000_000)), method=8)]),
     "deflate-header-bomb": lambda: archive([Entry(b"w.npy", npy(b" " * 300_000_000, version=2), method=8)]),
-    "deflate-shape-bomb": lambda: archive([Entry(b"w.npy", npy(head("(137438953472,)"), bytes(100_000_000)), method=8)]),
+    "deflate-shape-bomb": lambda: archive(
+        [Entry(b"w.npy", npy(head("(137438953472,)"), bytes(100_000_000)), method=8)]
+    ),
     "size-lies": archive([Entry(b"w.npy", GOOD, size=2**31, stored=2**31)]),
     "name-twice": archive([Entry(b"w.npy", GOOD), Entry(b"w.npy", npy(head("(2, 2)")))]),
     "not-an-array": archive([Entry(b"w.npy", GOOD), Entry(b"v.npy", b"hello")]),
     "crc-wrong": archive([Entry(b"w.npy", GOOD, crc=1)]),
     "method-lies": archive([Entry(b"w.npy", GOOD, directory={"method": 8})]),
-    "deflate-garbage": archive([Entry(b"w.npy", GOOD, directory={"method": 8}), Entry(b"v.npy", b"\xff" * 90, method=8)]),
+    "deflate-garbage": archive(
+        [Entry(b"w.npy", GOOD, directory={"method": 8}), Entry(b"v.npy", b"\xff" * 90, method=8)]
+    ),
     "object": archive([Entry(b"w.npy", npy(head(descr="'|O'"), PROTO2 + PAYLOAD + STOP))]),
     "many": lambda: archive([Entry(b"w%d.npy" % place, GOOD) for place in range(60_000)]),
 }.items():
     single(f"npz/{name}", data, file="weights.npz")
 for word, evil in EVIL_NAMES.items():
-    single(f"npz/name-{word}", archive([Entry(f"{evil}.npy".encode(), GOOD, flags=0x800)]), file="weights.npz", names=True)
+    single(
+        f"npz/name-{word}", archive([Entry(f"{evil}.npy".encode(), GOOD, flags=0x800)]), file="weights.npz", names=True
+    )
 
 
 # msgpack.
@@ -151,21 +162,17 @@ def _nest(wrap: Any, depth: int) -> bytes:
     return data
 
 
-def chunked(shape: tuple[int, ...], count: int, present: int) -> bytes:
-    """An array in chunks, of which some are missing."""
-    chunks = {f"{place}": array() for place in range(present)}
+def pieces(shape: tuple[int, ...], chunks: dict[str, bytes]) -> bytes:
+    """An array in chunks."""
     extents = {f"{place}": number(extent) for place, extent in enumerate(shape)}
-    return mapping(**{"__msgpack_chunked_array__": b"\xc3", "shape": mapping(**extents), "chunks": mapping(**chunks)}) if (
-        count
-    ) else b"\xc0"  # fmt: skip
+    fields = {"__msgpack_chunked_array__": b"\xc3", "shape": mapping(**extents), "chunks": mapping(**chunks)}
+    return mapping(w=mapping(**fields))
 
 
-flax("chunks-missing", mapping(w=chunked((400,), 100, 1)))
-flax("chunks-shape-overflow", mapping(w=chunked((2**40, 2**40), 1, 1)))
-flax("chunks-none", mapping(w=chunked((4,), 1, 0)))
-flax("chunks-sparse-names", mapping(w=mapping(**{
-    "__msgpack_chunked_array__": b"\xc3", "shape": mapping(**{"0": number(4)}), "chunks": mapping(**{"99999999": array()}),
-})))  # fmt: skip
+flax("chunks-missing", pieces((400,), {"0": array()}))
+flax("chunks-shape-overflow", pieces((2**40, 2**40), {"0": array()}))
+flax("chunks-none", pieces((4,), {}))
+flax("chunks-sparse-names", pieces((4,), {"99999999": array()}))
 for word, evil in EVIL_NAMES.items():
     single(f"flax/name-{word}", mapping(**{evil: array()}), file="model.msgpack", names=True)
 
@@ -178,7 +185,9 @@ ZARRAY = {
 }  # fmt: skip
 
 
-def orbax(folder: Path, leaf: str = "w", zarray: Any = None, chunk: bytes | None = bytes(16), key: str | None = None) -> str:
+def orbax(
+    folder: Path, leaf: str = "w", zarray: Any = None, chunk: bytes | None = bytes(16), key: str | None = None
+) -> str:
     """A folder with one leaf in zarr."""
     target = folder / "model"
     (target / leaf).mkdir(parents=True)

@@ -103,7 +103,15 @@ def archive(entries: Iterable[Entry], *, prefix: bytes = b"", comment: bytes = b
     values = {"count": count, "length": len(directory), "offset": len(out)} | (end or {})
     out += directory
     out += struct.pack(
-        "<4sHHHHIIH", b"PK\5\6", 0, 0, values["count"], values["count"], values["length"], values["offset"], len(comment)
+        "<4sHHHHIIH",
+        b"PK\5\6",
+        0,
+        0,
+        values["count"],
+        values["count"],
+        values["length"],
+        values["offset"],
+        len(comment),
     )
     return bytes(out + comment)
 
@@ -169,7 +177,11 @@ def tensor(
 
 def torch_zip(pickle: bytes, data: dict[str, bytes] | None = None, **options: Any) -> bytes:
     """A torch file around a pickle; storage `0` has four floats."""
-    entries = [Entry(b"m/data.pkl", PROTO2 + pickle + STOP), Entry(b"m/byteorder", b"little"), Entry(b"m/version", b"3\n")]
+    entries = [
+        Entry(b"m/data.pkl", PROTO2 + pickle + STOP),
+        Entry(b"m/byteorder", b"little"),
+        Entry(b"m/version", b"3\n"),
+    ]
     for key, value in ({"0": bytes(16)} if data is None else data).items():
         entries.append(Entry(f"m/data/{key}".encode(), value))
     return archive(entries, **options)

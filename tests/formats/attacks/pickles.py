@@ -52,7 +52,10 @@ one("integer-length-negative", PROTO2 + b"\x8b" + struct.pack("<i", -1) + STOP)
 one("float-of-digits", lambda: b"F" + b"9" * 3_000_000 + b"\n.")
 one("nested-tuples", lambda: PROTO2 + b")" + b"\x85" * 3_000_000 + STOP)
 one("nested-lists", lambda: PROTO2 + b"]" * 1_000_000 + b"a" * 999_999 + STOP)
-one("nested-calls", lambda: PROTO2 + b"N" + b"".join(b"\x85q\0" + glob("a", "b") + b"h\0R" for _ in range(100_000)) + STOP)
+one(
+    "nested-calls",
+    lambda: PROTO2 + b"N" + b"".join(b"\x85q\0" + glob("a", "b") + b"h\0R" for _ in range(100_000)) + STOP,
+)
 one("nested-builds", lambda: PROTO2 + glob("a", "b") + b")\x81" + b"}b" * 500_000 + STOP)
 one("tuple-in-itself", PROTO2 + b"]q\0h\0\x85a" + STOP)
 one("dictionary-in-itself", PROTO2 + b"}q\0X\1\0\0\0ah\0s" + STOP)
@@ -60,7 +63,10 @@ one("dictionary-as-its-key", PROTO2 + b"}q\0h\0Ns" + STOP)
 one("object-is-its-state", PROTO2 + glob("a", "B") + b")\x81q\0h\0b" + STOP)
 one("call-with-itself", PROTO2 + b"]q\0" + glob("a", "b") + b"h\0\x85R" + b"a" + STOP)
 one("dup-many", lambda: PROTO2 + b"]" + b"2" * 5_000_000 + STOP)
-one("laughs", lambda: PROTO2 + b"N" + b"".join(b"q%c(" % place + b"h%c" % place * 20 + b"t" for place in range(60)) + STOP)
+one(
+    "laughs",
+    lambda: PROTO2 + b"N" + b"".join(b"q%c(" % place + b"h%c" % place * 20 + b"t" for place in range(60)) + STOP,
+)
 one("appends-to-number", PROTO2 + b"K\1(NNe" + STOP)
 one("setitems-odd", PROTO2 + b"}(Nu" + STOP)
 one("additems-to-list", PROTO4 + b"](N\x90" + STOP)

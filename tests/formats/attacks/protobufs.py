@@ -87,7 +87,10 @@ def nested(depth: int) -> bytes:
 
 
 one("graphs-nested", lambda: nested(3000))
-one("functions-nested", lambda: proto((1, 8), (7, proto((2, b"g"))), (8, proto((2, 17))), *[(25, proto((7, b"")))] * 100_000))
+one(
+    "functions-nested",
+    lambda: proto((1, 8), (7, proto((2, b"g"))), (8, proto((2, 17))), *[(25, proto((7, b"")))] * 100_000),
+)
 one("varint-endless", proto((1, 8)) + b"\x3a" + b"\xff" * 1000)
 one("length-outside", proto((1, 8)) + b"\x3a" + varint(2**62) + b"abc")
 one("length-of-inner-outside", model((5, tensor(4))).replace(b"J\x10", b"J\x7f"))
@@ -109,7 +112,12 @@ one("typed-too-wide", model((5, tensor(1, raw=None, kind=3, f5=varint(2**40)))))
 one("name-twice", model((5, tensor(4)), (5, tensor(2, raw=bytes(8)))))
 one("name-empty", model((5, tensor(4, name=""))))
 one("many-tensors", lambda: model(*[(5, tensor(0, raw=b"", name=f"w{place}")) for place in range(100_000)]))
-one("sparse-outside", model((15, proto((1, tensor(4, name="s")), (2, tensor(4, kind=7, raw=struct.pack("<4q", 0, 1, 2, 2**62))), (3, 8)))))
+one(
+    "sparse-outside",
+    model(
+        (15, proto((1, tensor(4, name="s")), (2, tensor(4, kind=7, raw=struct.pack("<4q", 0, 1, 2, 2**62))), (3, 8)))
+    ),
+)
 one("many-empty-fields", lambda: model(*[(1, b"")] * 500_000))
 one("cut", model((5, tensor(4)))[:-9])
 for word, evil in EVIL_NAMES.items():
@@ -251,8 +259,8 @@ for word, data in {
     "vtable-negative": flatbuffer(8, struct.pack("<i", -(2**30)), bytes(60)),
     "vtable-huge": flatbuffer(12, struct.pack("<HH", 0xFFFF, 0xFFFF), struct.pack("<i", 4), bytes(60)),
     "vtable-odd": flatbuffer(12, struct.pack("<HH", 5, 4), struct.pack("<i", 4), bytes(60)),
-    "vector-huge": flatbuffer(24, struct.pack("<HHHHHH", 12, 20, 4, 8, 12, 16), bytes(4), struct.pack("<iIIII", 16, 3, 4, 8, 4),
-                              struct.pack("<I", 2**31), bytes(64)),
+    "vector-huge": flatbuffer(24, struct.pack("<HHHHHH", 12, 20, 4, 8, 12, 16), bytes(4),
+                              struct.pack("<iIIII", 16, 3, 4, 8, 4), struct.pack("<I", 2**31), bytes(64)),
     "vector-of-itself": flatbuffer(24, struct.pack("<HHHHHH", 12, 20, 4, 8, 12, 16), bytes(4),
                                    struct.pack("<iIIII", 16, 3, 4, 8, 4), struct.pack("<IIII", 3, 0, 0, 0), bytes(64)),
     "only-magic": flatbuffer(8),

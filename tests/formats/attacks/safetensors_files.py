@@ -47,18 +47,12 @@ one("half-a-byte", safetensors({"w": entry([3], 0, 1, "F4")}, bytes(1)))
 one("unknown-dtype", safetensors({"w": entry([2], 0, 8, "F33")}, bytes(8)))
 one("metadata-not-strings", safetensors({"__metadata__": {"a": 1}, **GOOD}, bytes(8)))
 one("metadata-nested", safetensors({"__metadata__": {"a": {"b": {}}}, **GOOD}, bytes(8)))
-one(
-    "duplicate-keys",
-    safetensors('{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"w":{"dtype":"I32","shape":[2],"data_offsets":[0,8]}}', bytes(8)),
-)  # fmt: skip
-one(
-    "duplicate-fields",
-    safetensors('{"w":{"dtype":"F32","shape":[2],"shape":[1,2],"data_offsets":[0,8]}}', bytes(8)),
-)
-one(
-    "duplicate-keys-by-escape",
-    safetensors('{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"\\u0077":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}', bytes(16)),
-)  # fmt: skip
+ONCE = '"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+AGAIN = '"w":{"dtype":"I32","shape":[2],"data_offsets":[0,8]}'
+ESCAPED = '"\\u0077":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}'
+one("duplicate-keys", safetensors(f"{{{ONCE},{AGAIN}}}", bytes(8)))
+one("duplicate-keys-by-escape", safetensors(f"{{{ONCE},{ESCAPED}}}", bytes(16)))
+one("duplicate-fields", safetensors(f"{{{ONCE}}}".replace('"shape":[2]', '"shape":[2],"shape":[1,2]'), bytes(8)))
 one("lone-surrogate", safetensors('{"\\ud800":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8)))
 one("empty-file", b"")
 one("seven-bytes", b"\x02\0\0\0\0\0\0")

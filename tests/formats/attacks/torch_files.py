@@ -4,8 +4,24 @@ import struct
 from pathlib import Path
 
 from attacks.build import (
-    EVIL_NAMES, PAYLOAD, PROTO2, STOP, Data, Entry, archive, attack, call, glob, mapping, number, sequence, single, storage,
-    tensor, text, torch_zip,
+    EVIL_NAMES,
+    PAYLOAD,
+    PROTO2,
+    STOP,
+    Data,
+    Entry,
+    archive,
+    attack,
+    call,
+    glob,
+    mapping,
+    number,
+    sequence,
+    single,
+    storage,
+    tensor,
+    text,
+    torch_zip,
 )  # fmt: skip
 
 FILE = "model.pt"
@@ -68,20 +84,23 @@ one("list-in-itself", torch_zip(b"]q\1h\1a" + b"0" + b"}(" + text("w") + b"h\1" 
 one("state-dict-in-itself", torch_zip(b"}q\1(" + text("state_dict") + b"h\1" + text("w") + tensor() + b"u"))
 LAUGHS = b"".join(b"(" + (b"h%c" % place if place else tensor()) * 10 + b"lq%c0" % (place + 1) for place in range(40))
 one("shared-lists-doubling", lambda: torch_zip(LAUGHS + b"}(" + text("w") + b"h\x28u"))
-one(
-    "modules-doubling",
-    lambda: torch_zip(
-        b"".join(
-            glob("torch.nn.modules.module", "Module") + b")\x81"
-            + mapping(_modules=mapping(a=b"h%c" % place, b=b"h%c" % place) if place else mapping(), _parameters=b"}") + b"b"
-            + b"q%c0" % (place + 1)
-            for place in range(60)
-        )
-        + b"h\x3c"
-    ),
-)  # fmt: skip
+
+
+def doubling(depth: int) -> bytes:
+    """Modules that hold the one before them twice."""
+    out = b""
+    for place in range(depth):
+        inner = mapping(a=b"h%c" % place, b=b"h%c" % place) if place else mapping()
+        made = glob("torch.nn.modules.module", "Module") + b")\x81"
+        out += made + mapping(_modules=inner, _parameters=b"}") + b"b" + b"q%c0" % (place + 1)
+    return out + b"h%c" % depth
+
+
+one("modules-doubling", torch_zip(doubling(60)))
 one("nested", lambda: torch_zip(b"]" * 1_000_000 + b"a" * 999_999))
-one("nested-dictionaries", lambda: torch_zip(b"}" + b"".join(text("a") + b"}" for _ in range(300_000)) + b"s" * 300_000))
+one(
+    "nested-dictionaries", lambda: torch_zip(b"}" + b"".join(text("a") + b"}" for _ in range(300_000)) + b"s" * 300_000)
+)
 OPTIMIZER = mapping(state=b"}(" + number(2**62) + mapping(exp_avg=tensor()) + b"u", param_groups=b"]")
 one("optimizer-numbers", torch_zip(mapping(model=GOOD, optimizer=OPTIMIZER)))
 
@@ -120,8 +139,13 @@ one("zip-zip64-short", archive(members(directory={"size": 0xFFFFFFFF, "extra": s
 one("zip-extra-overruns", archive(members(directory={"extra": struct.pack("<HH", 1, 60000)})))
 one("zip-data-deflated", archive([*members()[:2], Entry(b"m/data/0", bytes(16), method=8)]))
 one("zip-deflate-bomb", lambda: archive([*members()[:2], Entry(b"m/data/0", bytes(300_000_000), method=8)]))
-one("zip-pickle-bomb", lambda: archive([Entry(b"m/data.pkl", PROTO2 + b"]" + b"N0" * 100_000_000, method=8), *members()[1:]]))
-one("zip-many-entries", lambda: archive([*members(), *(Entry(b"m/data/%d" % place, b"") for place in range(1, 60_000))]))
+one(
+    "zip-pickle-bomb",
+    lambda: archive([Entry(b"m/data.pkl", PROTO2 + b"]" + b"N0" * 100_000_000, method=8), *members()[1:]]),
+)
+one(
+    "zip-many-entries", lambda: archive([*members(), *(Entry(b"m/data/%d" % place, b"") for place in range(1, 60_000))])
+)
 one("zip-overlapping", lambda: archive([
     *members(), *(Entry(b"m/data/%d" % place, b"", directory={"offset": 0}) for place in range(1, 1000)),
 ]))  # fmt: skip

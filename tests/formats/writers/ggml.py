@@ -235,7 +235,7 @@ def _(folder: Path) -> Oracle:
 
 @writes("gguf/v1")
 def _(folder: Path) -> Oracle:
-    # No library writes or reads version 1 any more; counts and lengths have four bytes there. Its numbers are the oracle.
+    # No library writes or reads version 1 any more; counts and lengths have four bytes there. Its numbers are checked.
     values = np.arange(64, dtype=np.float32).reshape(2, 32)
 
     def text(value: str) -> bytes:

@@ -37,7 +37,9 @@ def folder(make: Callable[[], Any], family: str, folder: Path, **options: Any) -
     metadata = {"model_type": config["model_type"]} | {
         key: config[key] for key in ("vocab_size", "hidden_size", "d_model", "n_embd") if key in config
     }
-    return Oracle("model", safetensors(*sorted(target.glob("*.safetensors"))), metadata=metadata, **facts(model, family))
+    return Oracle(
+        "model", safetensors(*sorted(target.glob("*.safetensors"))), metadata=metadata, **facts(model, family)
+    )
 
 
 def state_dict(make: Callable[[], Any], family: str, folder: Path, *, legacy: bool) -> Oracle:

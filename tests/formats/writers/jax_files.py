@@ -1,8 +1,8 @@
 """Flax's msgpack and Orbax's folders.
 
-Names are the path in the tree, joined with dots: `params.Dense_0.kernel`. Lists and tuples have numbers for keys. Of a
-training state, `params` and `batch_stats` are the model, `opt_state` is the optimizer: optax' Adam keeps trees `mu` and `nu`
-of the shape of `params`, so that they are `params.Dense_0.kernel.mu`; its `count` is the step.
+Names are the path in the tree, joined with dots: `params.Dense_0.kernel`. Lists and tuples have numbers for keys. Of
+a training state, `params` and `batch_stats` are the model, `opt_state` is the optimizer: optax' Adam keeps trees `mu`
+and `nu` of the shape of `params`, so that they are `params.Dense_0.kernel.mu`; its `count` is the step.
 """
 
 from pathlib import Path

@@ -1,7 +1,8 @@
 """Keras 3: the legacy .h5, .weights.h5, and .keras.
 
 A tensor is called by its dataset's path, in the legacy file below `model_weights`, and so is the optimizer's state
-(below `optimizer_weights` in the legacy file). Parameters are what `count_params` counts, running statistics too. The step counter and the learning rate lie among that state.
+(below `optimizer_weights` in the legacy file). Parameters are what `count_params` counts, running statistics too. The
+step counter and the learning rate lie among that state.
 """
 
 import io
@@ -65,7 +66,9 @@ def legacy(folder: Path, model: keras.Model, optimizer: str | None) -> Oracle:
     model.save(folder / "model.h5")
     loaded = keras.models.load_model(folder / "model.h5", compile=False)
     found = datasets(folder / "model.h5")
-    weights = {name.removeprefix("model_weights/"): value for name, value in found.items() if name.startswith("model_w")}
+    weights = {
+        name.removeprefix("model_weights/"): value for name, value in found.items() if name.startswith("model_w")
+    }
     state = {name.removeprefix("optimizer_weights/"): value for name, value in found.items() if name not in weights
              and name.startswith("optimizer_w")}  # fmt: skip
     scalars = [name for name, value in state.items() if not value.shape]
@@ -192,6 +195,6 @@ def _(folder: Path) -> Oracle:
         group.create_dataset("bool", data=numbers[0] > 3)
         group.create_dataset("extensible", data=numbers, maxshape=(None, 30), chunks=(4, 30))
         group.create_dataset("never_written", shape=(4, 4), chunks=(2, 2), fillvalue=1.5)
-        for kind in "u1 i1 u2 i2 u4 i4 u8 i8 f2 f4 f8".split():
+        for kind in ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]:
             file.create_dataset(f"types/{kind}", data=np.abs(numbers[:2]).astype(kind))
     return Oracle("weights.h5", datasets(folder / "weights.h5"))

@@ -47,8 +47,9 @@ def read(path: Path) -> Tensors:
             found[f"{sparse.values.name}.indices"] = array(numpy_helper.to_array(sparse.indices))
         for node in graph.node:
             if node.op_type == "Constant":
-                values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
-                found |= {node.output[0]: array(numpy_helper.to_array(value)) for value in values}
+                for attribute in node.attribute:
+                    if attribute.name == "value":
+                        found[node.output[0]] = array(numpy_helper.to_array(attribute.t))
     return found
 
 
@@ -108,7 +109,11 @@ def _(folder: Path) -> Oracle:
     target.mkdir(exist_ok=True)
     tensors = [numpy_helper.from_array(np.full((40, 16), number, np.float64), f"w{number}") for number in range(3)]
     onnx.save(
-        model(tensors), target / "model.onnx", save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=64
+        model(tensors),
+        target / "model.onnx",
+        save_as_external_data=True,
+        all_tensors_to_one_file=False,
+        size_threshold=64,
     )
     return Oracle("model", read(target / "model.onnx"), metadata=FACTS)
 

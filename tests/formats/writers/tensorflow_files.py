@@ -110,9 +110,11 @@ def _(folder: Path) -> Oracle:
         tf.bfloat16, tf.float32, tf.float64, tf.complex64, tf.complex128,
         tf.dtypes.experimental.float8_e4m3fn, tf.dtypes.experimental.float8_e5m2,
     )  # fmt: skip
-    values = {
-        kind.name: tf.Variable(np.abs(NUMBERS).astype(kind.as_numpy_dtype), dtype=kind) for kind in kinds
-    } | {"string": tf.Variable(["a", "größe", "x" * 300]), "scalar": tf.Variable(2.5), "empty": tf.Variable(tf.zeros((0, 3)))}
+    values = {kind.name: tf.Variable(np.abs(NUMBERS).astype(kind.as_numpy_dtype), dtype=kind) for kind in kinds} | {
+        "string": tf.Variable(["a", "größe", "x" * 300]),
+        "scalar": tf.Variable(2.5),
+        "empty": tf.Variable(tf.zeros((0, 3))),
+    }
     tf.train.Checkpoint(**values).write(str(folder / "model/ckpt"))
     return Oracle("model", read(folder / "model/ckpt"), optional=[OBJECTS])
 

@@ -142,7 +142,10 @@ def exported(folder: Path, module: nn.Module, *inputs: torch.Tensor, family: str
     """`torch.export.save`; names are those of the exported program's state dict."""
     torch.export.save(torch.export.export(module.eval(), inputs), folder / "model.pt2")
     loaded = torch.export.load(folder / "model.pt2")
-    values = {**loaded.state_dict, **{name: value for name, value in loaded.constants.items() if torch.is_tensor(value)}}
+    values = {
+        **loaded.state_dict,
+        **{name: value for name, value in loaded.constants.items() if torch.is_tensor(value)},
+    }
     count = sum(value.numel() for value in {id(value): value for value in loaded.parameters()}.values())
     return Oracle("model.pt2", flat(values), family=family, parameters=count)
 

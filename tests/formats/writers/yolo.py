@@ -1,7 +1,7 @@
 """YOLO by ultralytics: a checkpoint in the middle of a training, and the one it leaves at the end.
 
-Both hold the whole module; in the middle it is the moving average, `ema`. The optimizer's numbers follow its groups, which
-the file does not tell, so they stay numbers.
+Both hold the whole module; in the middle it is the moving average, `ema`. The optimizer's numbers follow its groups,
+which the file does not tell, so they stay numbers.
 """
 
 import os
