@@ -141,17 +141,23 @@ def _(folder: Path) -> Oracle:
     return save(folder, model([numpy_helper.from_array(NUMBERS, "weight")], sparse_initializer=[sparse]))
 
 
-def exported(folder: Path, module: torch.nn.Module, inputs: dict[str, torch.Tensor], family: str) -> Oracle:
-    """torch's own exporter that needs no further library; constants may be folded, names are kept."""
-    torch.onnx.export(module.eval(), kwargs=inputs, f=folder / "model.onnx", dynamo=False, opset_version=17)
-    return Oracle("model.onnx", read(folder / "model.onnx"), family=family, metadata={"producer_name": "pytorch"})
+def exported(
+    folder: Path, module: torch.nn.Module, inputs: dict[str, torch.Tensor], family: str, **options: object
+) -> Oracle:
+    """torch's own exporter that needs no further library."""
+    path = folder / "model.onnx"
+    torch.onnx.export(module.eval(), kwargs=inputs, f=path, dynamo=False, opset_version=17, **options)
+    return Oracle("model.onnx", read(path), family=family, metadata={"producer_name": "pytorch"})
 
 
 @writes("onnx/resnet")
 def _(folder: Path) -> Oracle:
-    return exported(folder, resnet(), {"pixel_values": torch.zeros(1, 3, 32, 32)}, "resnet")
+    # Without folding: norms stay apart from convolutions, and every weight keeps its name.
+    options = {"do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
+    return exported(folder, resnet(), {"pixel_values": torch.zeros(1, 3, 32, 32)}, "resnet", **options)
 
 
 @writes("onnx/bert")
 def _(folder: Path) -> Oracle:
+    # With folding: transposed weights have made-up names.
     return exported(folder, bert(), {"input_ids": torch.ones(1, 4, dtype=torch.int64)}, "bert")
