@@ -5,38 +5,51 @@ from pathlib import Path
 
 import pytest
 
-from harness import matrix
+from harness import formats, matrix
 from harness.drivers import Cell
 from harness.hub import Account, Hub
 from harness.seed import Seed, plant
 from harness.wire import Wire
 
+FORMATS = pytest.StashKey[formats.Cells]()
 CELLS = pytest.StashKey[dict[tuple[str, str], Cell]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the flag that `cargo xtask test --write-matrix` hands on."""
-    parser.addoption("--write-matrix", type=Path, metavar="FILE", help="write the table of clients and operations here")
+    parser.addoption(
+        "--write-matrix", type=Path, metavar="FILE", help="write the table of clients here, that of formats beside it"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes room for the cells of the matrix."""
+    """Makes room for the cells of the tables."""
     config.stash[CELLS] = {}
+    config.stash[FORMATS] = formats.Cells()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Writes the matrix, if asked to."""
+    """Writes the tables whose tests ran, if asked to."""
     path = session.config.getoption("--write-matrix")
-    cells = session.config.stash[CELLS]
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if cells := session.config.stash[CELLS]:
         path.write_text(matrix.render(cells))
+    if found := session.config.stash[FORMATS]:
+        path.with_name("formats.md").write_text(formats.render(found))
 
 
 @pytest.fixture(scope="session")
 def cells(pytestconfig: pytest.Config) -> dict[tuple[str, str], Cell]:
     """Every cell of the matrix so far, by client and operation."""
     return pytestconfig.stash[CELLS]
+
+
+@pytest.fixture(scope="session")
+def format_cells(pytestconfig: pytest.Config) -> formats.Cells:
+    """Every answer about a fixture so far."""
+    return pytestconfig.stash[FORMATS]
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,15 @@ pub fn bench() -> Result<PathBuf> {
     made.into_values().next().context("no environment for benchmarks")
 }
 
+/// The environments whose libraries write a checkpoint of every format: that of the models, and one with TensorFlow and JAX.
+pub fn formats() -> Result<Programs> {
+    let tensorflow =
+        Environment { name: "formats-tf".to_owned(), requirements: requirements("formats-tf")?, epilogue: None };
+    let mut made = models()?;
+    made.extend(make(&[tensorflow])?);
+    Ok(made)
+}
+
 /// Python with pytest, which runs all of them.
 pub fn harness() -> Result<PathBuf> {
     let requirements = requirements("harness")?;

@@ -12,7 +12,7 @@ use crate::tally::Tally;
 use crate::{apt, metadata, shell};
 
 /// Parts that can be chosen; all but the first are marks of the pytest suite in `tests/`.
-const PARTS: [&str; 6] = ["rust", "python", "models", "js", "hf-hub", "browser"];
+const PARTS: [&str; 7] = ["rust", "python", "models", "formats", "js", "hf-hub", "browser"];
 
 /// Flags of the verb.
 pub struct Options {
@@ -103,6 +103,7 @@ fn with_clients(parts: &BTreeSet<&'static str>, write_matrix: bool) -> Result<Ta
         programs.extend(match *part {
             "python" => environments::hubs()?,
             "models" => environments::models()?,
+            "formats" => environments::formats()?,
             "js" => environments::js()?,
             "hf-hub" => environments::hf_hub(&target)?,
             _ => browser()?,

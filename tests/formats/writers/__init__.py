@@ -1,0 +1,1 @@
+"""Writers of fixtures, by library. Each module registers its functions when it is imported."""
