@@ -32,6 +32,7 @@
 
 pub mod checkpoint;
 pub mod contents;
+mod cursor;
 pub mod data;
 pub mod dtype;
 pub mod error;
@@ -41,6 +42,7 @@ pub mod h5;
 pub mod identity;
 pub mod keras;
 pub mod limits;
+pub mod number;
 pub mod numpy;
 pub mod onnx;
 pub mod optimizer;
@@ -49,6 +51,7 @@ pub mod pickle;
 pub mod protobuf;
 pub mod safetensors;
 pub mod source;
+pub mod stats;
 pub mod tensor;
 pub mod tf;
 pub mod tflite;
