@@ -1,4 +1,4 @@
-//! What readers found in trees of files, and numbers about tensors: JSON of the layer above, kept by content.
+//! What readers found in trees of files, and histograms of tensors: JSON of the layer above, kept by content.
 
 use super::{Catalog, text};
 use crate::StoreError;
@@ -35,16 +35,10 @@ impl Readings<'_> {
         row.as_ref().map(|row| text(row, "facts")).transpose()
     }
 
-    /// Keeps numbers about a tensor.
-    pub async fn set_statistics(
-        &self,
-        hash: &Sha256,
-        dtype: &str,
-        version: i64,
-        facts: &str,
-    ) -> Result<(), StoreError> {
+    /// Keeps the histogram of a tensor.
+    pub async fn set_histogram(&self, hash: &Sha256, dtype: &str, version: i64, facts: &str) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO tensor_statistics (hash, dtype, version, facts) VALUES ($1, $2, $3, $4)
+            "INSERT INTO tensor_histograms (hash, dtype, version, facts) VALUES ($1, $2, $3, $4)
              ON CONFLICT (hash, dtype) DO UPDATE SET version = excluded.version, facts = excluded.facts",
         )
         .bind(hash.to_string())
@@ -53,19 +47,19 @@ impl Readings<'_> {
         .bind(facts)
         .execute(&self.0.pool)
         .await
-        .map_err(StoreError::database("keeping numbers about a tensor"))?;
+        .map_err(StoreError::database("keeping the histogram of a tensor"))?;
         Ok(())
     }
 
-    /// Numbers about a tensor, if they were computed by this version.
-    pub async fn statistics(&self, hash: &Sha256, dtype: &str, version: i64) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT facts FROM tensor_statistics WHERE hash = $1 AND dtype = $2 AND version = $3")
+    /// The histogram of a tensor, if it was computed by this version.
+    pub async fn histogram(&self, hash: &Sha256, dtype: &str, version: i64) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT facts FROM tensor_histograms WHERE hash = $1 AND dtype = $2 AND version = $3")
             .bind(hash.to_string())
             .bind(dtype)
             .bind(version)
             .fetch_optional(&self.0.pool)
             .await
-            .map_err(StoreError::database("looking for numbers about a tensor"))?;
+            .map_err(StoreError::database("looking for the histogram of a tensor"))?;
         row.as_ref().map(|row| text(row, "facts")).transpose()
     }
 }

@@ -4,12 +4,10 @@
 //! *place* says how it lies there, so that nothing is hashed twice; its *hash* is the SHA-256 of its elements, row-major
 //! and little-endian, so that the same tensor is found in any file, layout and format.
 
-use std::collections::HashMap;
-
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Catalog, RepoKey, RepoKind, Viewer, insert_rows, parsed, size, text};
+use super::{Catalog, RepoKey, RepoKind, Viewer, insert_rows, parsed, placeholders, size, text};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 
@@ -34,6 +32,8 @@ pub struct TensorRecord {
     pub offset: u64,
     /// SHA-256 of the elements.
     pub hash: Sha256,
+    /// Statistics of the elements: one JSON object, written by the layer above.
+    pub statistics: String,
 }
 
 /// A source in a repository.
@@ -99,8 +99,8 @@ impl Tensors<'_> {
         let failed = "recording tensors";
         let mut tx = self.0.write().await?;
         let head = (
-            "INSERT INTO tensors (source, place, name, dtype, shape, bytes, file_offset, hash)",
-            8,
+            "INSERT INTO tensors (source, place, name, dtype, shape, bytes, file_offset, hash, statistics)",
+            9,
             "ON CONFLICT DO NOTHING",
         );
         insert_rows(&mut tx, failed, head, tensors, |q, tensor| {
@@ -112,19 +112,20 @@ impl Tensors<'_> {
                 .bind(tensor.size_bytes.cast_signed())
                 .bind(tensor.offset.cast_signed())
                 .bind(tensor.hash.to_string())
+                .bind(&tensor.statistics)
         })
         .await?;
         tx.commit().await.map_err(StoreError::database(failed))
     }
 
-    /// Hashes of a source by place.
-    pub async fn hashes(&self, source: SourceId) -> Result<HashMap<String, Sha256>, StoreError> {
-        let rows = sqlx::query("SELECT place, hash FROM tensors WHERE source = $1")
+    /// Places of a source that are on record, with the statistics of what lies there.
+    pub async fn known(&self, source: SourceId) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = sqlx::query("SELECT place, statistics FROM tensors WHERE source = $1")
             .bind(source.0)
             .fetch_all(&self.0.pool)
             .await
             .map_err(StoreError::database("reading tensors"))?;
-        rows.iter().map(|row| Ok((text(row, "place")?, parsed(row, "hash")?))).collect()
+        rows.iter().map(|row| Ok((text(row, "place")?, text(row, "statistics")?))).collect()
     }
 
     /// A tensor by source and place.
@@ -138,6 +139,29 @@ impl Tensors<'_> {
         .await
         .map_err(StoreError::database("looking for a tensor"))?;
         row.as_ref().map(tensor).transpose()
+    }
+
+    /// Those tensors of a source that lie at `places`, in no particular order.
+    pub async fn several(&self, digest: &Sha256, places: &[String]) -> Result<Vec<TensorRecord>, StoreError> {
+        let mut found = Vec::with_capacity(places.len());
+        for batch in places.chunks(1_000) {
+            let list = placeholders(2, batch.len());
+            let sql = format!(
+                "SELECT t.* FROM tensors t JOIN tensor_sources s ON s.id = t.source
+                 WHERE s.digest = $1 AND t.place IN ({list})"
+            );
+            let statement = sqlx::query(AssertSqlSafe(sql)).persistent(batch.len() == 1).bind(digest.to_string());
+            let rows = batch
+                .iter()
+                .fold(statement, |q, place| q.bind(place))
+                .fetch_all(&self.0.pool)
+                .await
+                .map_err(StoreError::database("reading tensors"))?;
+            for row in &rows {
+                found.push(tensor(row)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Notes which sources a commit of a repository has.
@@ -194,6 +218,7 @@ fn tensor(row: &AnyRow) -> Result<TensorRecord, StoreError> {
         size_bytes: size(row, "bytes")?,
         offset: size(row, "file_offset")?,
         hash: parsed(row, "hash")?,
+        statistics: text(row, "statistics")?,
     })
 }
 

@@ -412,6 +412,7 @@ async fn the_same_tensor_is_found_only_where_the_viewer_may_look(catalog: Catalo
         size_bytes: 24,
         offset: 24 * number,
         hash: Sha256::of(&number.to_le_bytes()),
+        statistics: "{}".into(),
     };
     let many: Vec<TensorRecord> = (0..3_000).map(|number| tensor(number, &[2, 3])).collect();
     tensors.add(one, &many).await.unwrap();
@@ -420,10 +421,12 @@ async fn the_same_tensor_is_found_only_where_the_viewer_may_look(catalog: Catalo
         .add(two, &[TensorRecord { offset: 7, ..tensor(5, &[2, 3]) }, tensor(6, &[6]), tensor(9_999, &[])])
         .await
         .unwrap();
-    assert_eq!(tensors.hashes(one).await.unwrap().len(), 3_000);
+    assert_eq!(tensors.known(one).await.unwrap().len(), 3_000);
     assert_eq!(tensors.get(&first, &many[7].place).await.unwrap().unwrap(), many[7]);
     assert_eq!(tensors.get(&second, &tensor(9_999, &[]).place).await.unwrap().unwrap().shape, [0u64; 0]);
     assert_eq!(tensors.get(&second, &many[7].place).await.unwrap(), None);
+    let some = [many[7].place.clone(), many[8].place.clone(), tensor(9_999, &[]).place];
+    assert_eq!(tensors.several(&first, &some).await.unwrap().len(), 2);
     let commit = GitOid([7; 20]);
     let at = |source, path: &str| RepoSource { source, path: path.to_owned() };
     tensors.note(&open.key, &commit, &[at(one, "a")]).await.unwrap();
@@ -450,7 +453,7 @@ async fn readings_belong_to_their_version(catalog: Catalog) {
     assert_eq!(readings.get(&tree, 1).await.unwrap(), None);
     assert_eq!(readings.get(&tree, 2).await.unwrap().as_deref(), Some("{\"a\":1}"));
     let hash = Sha256::of(b"t");
-    readings.set_statistics(&hash, "F32", 1, "[]").await.unwrap();
-    assert_eq!(readings.statistics(&hash, "F32", 1).await.unwrap().as_deref(), Some("[]"));
-    assert_eq!(readings.statistics(&hash, "I32", 1).await.unwrap(), None);
+    readings.set_histogram(&hash, "F32", 1, "[]").await.unwrap();
+    assert_eq!(readings.histogram(&hash, "F32", 1).await.unwrap().as_deref(), Some("[]"));
+    assert_eq!(readings.histogram(&hash, "I32", 1).await.unwrap(), None);
 }

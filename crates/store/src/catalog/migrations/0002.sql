@@ -34,11 +34,12 @@ CREATE TABLE tensors (
     bytes BIGINT NOT NULL,
     file_offset BIGINT NOT NULL,
     hash TEXT NOT NULL,
+    statistics TEXT NOT NULL,
     PRIMARY KEY (source, place)
 );
 CREATE INDEX tensors_by_hash ON tensors (hash);
--- Numbers about tensors that took long to compute: one JSON object for each hash and dtype.
-CREATE TABLE tensor_statistics (
+-- Histograms of tensors: one JSON object for each hash and dtype.
+CREATE TABLE tensor_histograms (
     hash TEXT NOT NULL,
     dtype TEXT NOT NULL,
     version BIGINT NOT NULL,
