@@ -164,10 +164,15 @@ impl Hub {
         Ok(self.store().catalog().commits().forget_requests(now_ms - day_ms).await?)
     }
 
+    /// Tells the worker to stop; what it is doing will be done again.
+    pub fn stop_work(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+        self.0.work.notify_one();
+    }
+
     /// Stops work in the background, finishes database work and lets go.
     pub async fn close(&self) {
-        self.0.stopping.store(true, Ordering::Relaxed);
-        self.0.work.notify_waiters();
+        self.stop_work();
         self.store().catalog().close().await;
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::Digest;
 use tokio::runtime::Handle;
+use weighthouse_format::checkpoint::Parameters;
 use weighthouse_format::contents::WarningKind;
 use weighthouse_format::data::Elements;
 use weighthouse_format::stats::Stats;
@@ -96,6 +97,19 @@ pub struct Finding {
     pub file: String,
     /// Sentence fragment.
     pub message: String,
+}
+
+impl ReadingParameters {
+    /// Numbers of a checkpoint, by the spelling of its types.
+    #[must_use]
+    pub fn of(count: &Parameters) -> Self {
+        Self {
+            total: count.total,
+            by_dtype: count.by_dtype.iter().map(|(dtype, count)| (dtype.to_string(), *count)).collect(),
+            buffers: count.buffers,
+            shared: count.shared,
+        }
+    }
 }
 
 /// Subject of the job that reads a commit.
@@ -312,18 +326,12 @@ fn note_values(reading: &mut Reading, tensor: &Tensor, place: &Place, (nan, infi
 /// What the headers say.
 fn describe(inside: &Inside) -> Reading {
     let contents = &inside.checkpoint.contents;
-    let count = inside.checkpoint.parameters();
     let mut reading = Reading {
         formats: contents.formats.iter().map(Format::to_string).collect(),
         family: contents.architecture.family.as_deref().map(short),
         class: contents.architecture.class.as_deref().map(short),
         sizes: contents.architecture.sizes.clone(),
-        parameters: ReadingParameters {
-            total: count.total,
-            by_dtype: count.by_dtype.iter().map(|(dtype, count)| (dtype.to_string(), *count)).collect(),
-            buffers: count.buffers,
-            shared: count.shared,
-        },
+        parameters: ReadingParameters::of(&inside.checkpoint.parameters()),
         optimizer: contents.optimizer.as_ref().map(|optimizer| ReadingOptimizer {
             kind: optimizer.kind.as_deref().map(short),
             step: optimizer.step,

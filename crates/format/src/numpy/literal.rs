@@ -139,7 +139,9 @@ impl Parser<'_> {
 
     fn word(&mut self) -> Result<Literal, FormatError> {
         let rest = self.rest();
-        let end = rest.find(|sign: char| !sign.is_ascii_alphanumeric() && !matches!(sign, '-' | '_' | '.')).unwrap_or(rest.len());
+        let end = rest
+            .find(|sign: char| !sign.is_ascii_alphanumeric() && !matches!(sign, '-' | '_' | '.'))
+            .unwrap_or(rest.len());
         let word = rest.get(..end).unwrap_or_default().to_owned();
         let literal = match word.as_str() {
             "None" => Literal::None,

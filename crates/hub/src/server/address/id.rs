@@ -3,6 +3,7 @@
 /// Words that follow an id: when the segment after the first is one of these, the first is the
 /// whole id. No repository can be called so.
 pub const RESERVED_VERBS: &[&str] = &[
+    "architecture",
     "auth-check",
     "blame",
     "blob",
@@ -17,6 +18,7 @@ pub const RESERVED_VERBS: &[&str] = &[
     "likers",
     "likes",
     "notebook",
+    "npy",
     "paths-info",
     "preupload",
     "raw",
@@ -27,6 +29,7 @@ pub const RESERVED_VERBS: &[&str] = &[
     "settings",
     "super-squash",
     "tag",
+    "tensors",
     "tree",
     "treesize",
     "user-access-request",
