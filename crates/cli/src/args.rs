@@ -33,4 +33,6 @@ pub enum Verb {
     Push(cmd::push::Push),
     /// Fetch a repository into a folder, only what is missing
     Pull(cmd::pull::Pull),
+    /// Show what is in a checkpoint, without running anything of it
+    Inspect(cmd::inspect::Inspect),
 }

@@ -1,7 +1,8 @@
 //! A bar on stderr while a transfer runs: after a quarter of a second, for people only, gone without a trace.
 
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use weighthouse_hub::client::{Meter, Phase, Snapshot};
@@ -45,6 +46,45 @@ pub async fn shown<T>(
     done
 }
 
+/// A bar over bytes that threads read.
+#[derive(Debug)]
+pub struct Bytes {
+    bar: Bar,
+    began: Instant,
+    done: AtomicU64,
+    shown: AtomicBool,
+}
+
+impl Bytes {
+    /// Shows nothing if `silent` or nobody looks.
+    pub fn new(silent: bool) -> Self {
+        let bar = Bar::new(!silent && std::io::stderr().is_terminal());
+        Self { bar, began: Instant::now(), done: AtomicU64::new(0), shown: AtomicBool::new(false) }
+    }
+
+    /// Counts bytes out of `total`.
+    pub fn add(&self, bytes: u64, total: u64) {
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if self.began.elapsed() < QUIET_FOR {
+            return;
+        }
+        if !self.shown.swap(true, Ordering::Relaxed) {
+            if let Ok(style) = ProgressStyle::with_template(BYTES) {
+                self.bar.0.set_style(style.progress_chars("=> "));
+            }
+            self.bar.0.set_message("reading");
+            self.bar.0.set_length(total);
+        }
+        self.bar.0.set_position(done.min(total));
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        self.bar.0.finish_and_clear();
+    }
+}
+
+#[derive(Debug)]
 struct Bar(ProgressBar);
 
 impl Bar {

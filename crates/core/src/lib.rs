@@ -10,6 +10,7 @@
 //!                            ├── xet         xorbs, shards, reconstructions
 //!                            ├── checkpoints what is inside: tensors, values, architecture
 //!                            └── card        what a README and a config say
+//!   files of any place ──► inspect   what is in a checkpoint
 //! ```
 //! Nothing here knows HTTP, JSON shapes of the wire, or the terminal; nothing here writes data but through the store.
 
@@ -24,7 +25,9 @@ pub mod commit;
 mod error;
 pub mod facts;
 mod hub;
+pub mod inspect;
 mod jobs;
+pub mod local;
 pub mod names;
 pub mod preupload;
 pub mod repos;

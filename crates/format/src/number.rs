@@ -69,9 +69,9 @@ pub fn numbers(dtype: Dtype, bytes: &[u8]) -> Result<Numbers, FormatError> {
         Dtype::F8E8M0 => Double(bytes.iter().map(|&byte| scale(byte)).collect()),
         Dtype::F4 => packed::<4>(bytes, |bits| mini(bits, 2, 1, 1)),
         Dtype::I4 => packed::<4>(bytes, |bits| f32::from(((bits << 4) as i8) >> 4)),
-        Dtype::U4 => packed::<4>(bytes, |bits| f32::from(bits)),
+        Dtype::U4 => packed::<4>(bytes, f32::from),
         Dtype::I2 => packed::<2>(bytes, |bits| f32::from(((bits << 6) as i8) >> 6)),
-        Dtype::U2 => packed::<2>(bytes, |bits| f32::from(bits)),
+        Dtype::U2 => packed::<2>(bytes, f32::from),
         Dtype::F6E2M3 => sixes(bytes, |bits| mini(bits, 2, 3, 1)),
         Dtype::F6E3M2 => sixes(bytes, |bits| mini(bits, 3, 2, 3)),
         quantised if quantised.is_quantised() => {

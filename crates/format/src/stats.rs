@@ -109,7 +109,6 @@ impl Stats {
 
 /// A number that statistics are taken of.
 trait Number: Copy + Into<f64> {
-    const ZERO: Self;
     const LARGEST: Self;
     const SMALLEST: Self;
     fn smaller(self, other: Self) -> Self;
@@ -120,7 +119,6 @@ trait Number: Copy + Into<f64> {
 macro_rules! number {
     ($type:ty) => {
         impl Number for $type {
-            const ZERO: Self = 0.0;
             const LARGEST: Self = <$type>::INFINITY;
             const SMALLEST: Self = <$type>::NEG_INFINITY;
             fn smaller(self, other: Self) -> Self {

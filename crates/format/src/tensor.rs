@@ -142,6 +142,35 @@ impl Tensor {
         Self { name: name.into(), dtype, shape, pieces: vec![Piece::plain(Region::Whole, stored)] }
     }
 
+    /// A tensor of big-endian numbers `width` bytes wide, row-major in one run of bytes.
+    ///
+    /// A large one in a file is cut in runs, so that a part of it is read without swapping the rest.
+    #[must_use]
+    pub fn big_endian(name: impl Into<String>, dtype: Dtype, shape: Vec<u64>, stored: Stored, width: u32) -> Self {
+        const RUN: u64 = 1 << 22;
+        let mut tensor = Self::plain(name, dtype, shape, stored);
+        let (elements, bytes) = (tensor.elements(), dtype.block_bytes());
+        if let [Piece { stored: Stored::File { file, begin, end }, .. }] = tensor.pieces.as_slice()
+            && elements > RUN
+            && elements.checked_mul(bytes) == end.checked_sub(*begin)
+        {
+            let mut pieces = Vec::new();
+            let mut first = 0;
+            while first < elements {
+                let len = RUN.min(elements - first);
+                let from = begin + first * bytes;
+                let stored = Stored::File { file: Arc::clone(file), begin: from, end: from + len * bytes };
+                pieces.push(Piece::plain(Region::Run { first, len }, stored));
+                first += len;
+            }
+            tensor.pieces = pieces;
+        }
+        for piece in &mut tensor.pieces {
+            piece.filters.push(Filter::SwapBytes { width });
+        }
+        tensor
+    }
+
     /// Number of elements; `None` when it overflows, which readers refuse.
     #[must_use]
     pub fn checked_elements(shape: &[u64]) -> Option<u64> {
@@ -217,5 +246,27 @@ impl Stored {
     #[must_use]
     pub fn inline(bytes: &[u8]) -> Self {
         Self::Inline(Arc::from(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Region, Stored, Tensor};
+    use crate::dtype::Dtype;
+
+    #[test]
+    fn large_big_endian_tensors_are_cut_in_runs_that_give_all_of_them() {
+        let stored = |elements: u64| Stored::File { file: "w".into(), begin: 64, end: 64 + 2 * elements };
+        let small = Tensor::big_endian("w", Dtype::F16, vec![5], stored(5), 2);
+        assert_eq!(small.pieces.len(), 1);
+        let shape = vec![3, (1 << 22) - 1];
+        let large = Tensor::big_endian("w", Dtype::F16, shape, stored(3 * ((1 << 22) - 1)), 2);
+        assert!(large.is_complete());
+        assert_eq!(large.pieces.len(), 3);
+        assert_eq!(large.pieces[2].region, Region::Run { first: 2 << 22, len: (1 << 22) - 3 });
+        assert_eq!(
+            large.pieces[2].stored,
+            Stored::File { file: "w".into(), begin: 64 + (4 << 22), end: 64 + 6 * ((1 << 22) - 1) }
+        );
     }
 }

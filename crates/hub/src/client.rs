@@ -9,6 +9,7 @@
 //! - [`Api`]: one hub, one token; every call is repeated after a passing fault
 //! - [`push`]: a folder to a repository, only the chunks that the hub lacks
 //! - [`pull`]: a revision to a folder or to the cache of the Hugging Face clients
+//! - [`RemoteFolder`]: a revision as a folder that is read by ranges
 //! - [`Meter`]: how far a transfer has come, to be looked at from outside
 //!
 //! **Invariants:** no byte is believed before its digest was compared; no path of a hub leads out of the folder that
@@ -28,6 +29,7 @@ mod meter;
 mod paths;
 pub mod pull;
 pub mod push;
+mod remote_folder;
 mod repos;
 mod retry;
 mod stamp;
@@ -38,6 +40,7 @@ pub use api::{Api, ApiOptions};
 pub use error::ClientError;
 pub use filter::Filter;
 pub use meter::{Meter, Phase, Snapshot};
+pub use remote_folder::RemoteFolder;
 pub use repos::{ListRepos, NewRepo};
 pub use retry::Patience;
 pub use target::RepoRef;

@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 pub mod admin;
+pub mod inspect;
 pub mod login;
 pub mod pull;
 pub mod push;
@@ -20,5 +21,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Verb::Repo(repo) => repo.run(args.quiet).await,
         Verb::Push(push) => push.run(args.quiet).await,
         Verb::Pull(pull) => pull.run(args.quiet).await,
+        Verb::Inspect(inspect) => inspect.run(args.quiet).await,
     }
 }

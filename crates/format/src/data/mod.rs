@@ -6,6 +6,7 @@
 
 mod blosc;
 mod filter;
+pub(crate) use filter::decode;
 mod layout;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use crate::gguf::value::Values;
 use crate::identity::Format;
 use crate::limits::Limits;
 use crate::source::Section;
-use crate::tensor::{Filter, Piece, Region, Tensor};
+use crate::tensor::Tensor;
 
 const ALIGNMENT: u64 = 32;
 
@@ -188,15 +188,14 @@ fn check_places(infos: &[Info], data: &Section, alignment: u64, contents: &mut C
 fn place(infos: Vec<Info>, data: &Section, big_endian: bool, contents: &mut Contents) -> Result<(), FormatError> {
     let mut swapped_blocks = false;
     for Info { name, dtype, shape, begin, size_bytes } in infos {
-        let mut piece = Piece::plain(Region::Whole, data.stored("gguf data", begin, size_bytes)?);
-        if big_endian {
-            if dtype.is_quantised() {
-                swapped_blocks = true;
-            } else if dtype.block_bytes() > 1 {
-                piece.filters.push(Filter::SwapBytes { width: u32::try_from(dtype.block_bytes()).unwrap_or(1) });
-            }
-        }
-        contents.tensors.push(Tensor { name, dtype, shape, pieces: vec![piece] });
+        let stored = data.stored("gguf data", begin, size_bytes)?;
+        let width = u32::try_from(dtype.block_bytes()).unwrap_or(1);
+        swapped_blocks |= big_endian && dtype.is_quantised();
+        contents.tensors.push(if big_endian && !dtype.is_quantised() && width > 1 {
+            Tensor::big_endian(name, dtype, shape, stored, width)
+        } else {
+            Tensor::plain(name, dtype, shape, stored)
+        });
     }
     if swapped_blocks {
         contents.warn(

@@ -1,4 +1,7 @@
 use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -8,7 +11,7 @@ use crate::contents::{Contents, WarningKind};
 use crate::dtype::Dtype;
 use crate::error::FormatError;
 use crate::limits::Limits;
-use crate::source::{MemoryFolder, Section};
+use crate::source::{MemoryFolder, ReadAt, Section};
 use crate::tensor::{Filter, Stored};
 
 /// Builds files, good and bad.
@@ -333,6 +336,51 @@ fn the_parts_of_a_split_model_become_one() {
     let odd = MemoryFolder::new(vec![Section::of_bytes("odd.gguf", part(0, 3, 3, "a"))]);
     assert_eq!(read_split(&odd, "odd.gguf", &Limits::default()).unwrap().warnings[0].kind, WarningKind::Missing);
     assert!(matches!(read_split(&odd, "no.gguf", &Limits::default()), Err(FormatError::NoFile { .. })));
+}
+
+/// A file whose data is not there, that counts what is read of it.
+struct Hollow {
+    header: Vec<u8>,
+    len: u64,
+    read: AtomicU64,
+}
+
+impl ReadAt for Hollow {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        for (at, byte) in buffer.iter_mut().enumerate() {
+            *byte = self.header.get(offset as usize + at).copied().unwrap_or(0);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn inspecting_a_large_model_reads_its_header_only() {
+    let file = File::new(3);
+    let tokens: Vec<u8> = (0..150_000).flat_map(|at| file.string(format!("token{at}"))).collect();
+    let list = |values: &[u8], kind: u32| [&kind.to_le_bytes()[..], &150_000u64.to_le_bytes(), values].concat();
+    let mut file = file
+        .text("general.architecture", "llama")
+        .entry("tokenizer.ggml.tokens", 9, &list(&tokens, 8))
+        .entry("tokenizer.ggml.merges", 9, &list(&tokens, 8))
+        .entry("tokenizer.ggml.scores", 9, &list(&[0; 600_000], 6));
+    for at in 0..300u64 {
+        file = file.info(format!("blk.{at}.weight"), &[1 << 10, 1 << 10], 1, at << 21);
+    }
+    let header = file.bytes();
+    let (length, len) = (header.len() as u64, header.len().next_multiple_of(32) as u64 + (300 << 21));
+    let hollow = Arc::new(Hollow { header, len, read: AtomicU64::new(0) });
+    let source: Arc<dyn ReadAt> = hollow.clone();
+    let began = std::time::Instant::now();
+    let contents = read(&Section::new("large.gguf", source), &Limits::default()).unwrap();
+    println!("{} bytes of header in {:?}", length, began.elapsed());
+    assert_eq!((contents.tensors.len(), contents.architecture.sizes["vocab_size"]), (300, 150_000));
+    assert!(hollow.read.load(Ordering::Relaxed) < length + (1 << 17));
 }
 
 proptest! {

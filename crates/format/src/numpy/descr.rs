@@ -136,6 +136,14 @@ pub(super) fn extents_of(items: &[Literal]) -> Result<Vec<u64>, FormatError> {
     items.iter().map(extent).collect()
 }
 
+/// The type of numbers such as `<f4`, and their width where they are big-endian; none for text, bytes and objects.
+pub(crate) fn number_type(text: &str) -> Result<Option<(Dtype, Option<u32>)>, FormatError> {
+    Ok(match simple(text)? {
+        (Kind::Number(dtype), _, swapped) => Some((dtype, swapped)),
+        _ => None,
+    })
+}
+
 /// Kind, bytes and byte order of a type such as `<f4`.
 fn simple(text: &str) -> Result<(Kind, u64, Option<u32>), FormatError> {
     let unknown = || FormatError::Unsupported { what: "NumPy type", detail: format!("`{}`", text.escape_debug()) };

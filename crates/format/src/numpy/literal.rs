@@ -27,7 +27,7 @@ impl Literal {
         let literal = parser.literal(0)?;
         match parser.next_sign() {
             None => Ok(literal),
-            Some(other) => Err(parser.broken(format!("`{other}` follows the end"))),
+            Some(other) => Err(parser.broken(format!("`{}` follows the end", other.escape_debug()))),
         }
     }
 }

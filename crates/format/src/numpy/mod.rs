@@ -16,8 +16,11 @@
 mod descr;
 mod literal;
 mod npy;
+mod npz;
 
+pub(crate) use descr::number_type;
 pub use npy::read_npy;
+pub use npz::read_npz;
 
 #[cfg(test)]
 mod tests;

@@ -51,8 +51,7 @@ pub fn read_npy(section: &Section, limits: &Limits) -> Result<Contents, FormatEr
     let head = section.head(WHAT, header_end(&prefix, limits)?)?;
     let header = Header::parse(&head, name, limits)?;
     let mut contents = Contents::of(Format::Npy);
-    let objects = header.fields.iter().any(|field| field.kind == Kind::Object);
-    let stored = if objects {
+    let stored = if header.has_objects() {
         section.stored("npy elements", header.data, section.len().saturating_sub(header.data))?
     } else {
         let stored = section.stored("npy elements", header.data, header.len)?;
@@ -92,9 +91,9 @@ impl Header {
     /// Parses the bytes before the elements; `name` is what errors call the array.
     pub(super) fn parse(head: &[u8], name: &str, limits: &Limits) -> Result<Self, FormatError> {
         let data = header_end(head, limits)?;
-        if data > head.len() as u64 {
+        let Some(head) = usize::try_from(data).ok().and_then(|data| head.get(..data)) else {
             return Err(FormatError::Truncated { what: WHAT, needed: data, got: head.len() as u64 });
-        }
+        };
         let (begin, utf8) = match head.get(6) {
             Some(1) => (10, false),
             Some(2) => (12, false),
@@ -123,12 +122,19 @@ impl Header {
         Ok(Self { fields, item, shape, fortran, data, len })
     }
 
+    /// Whether elements are Python objects, which are pickled instead.
+    pub(super) fn has_objects(&self) -> bool {
+        self.fields.iter().any(|field| field.kind == Kind::Object)
+    }
+
     /// Adds the tensors of the array.
     pub(super) fn describe(&self, name: &str, file: &str, origin: &Origin, contents: &mut Contents) {
         for field in &self.fields {
             let path = field.path.iter().map(String::as_str);
             let name = [name].into_iter().chain(path).collect::<Vec<_>>().join(".");
             match field.kind {
+                // All fields are in the pickle then.
+                kind if kind != Kind::Object && self.has_objects() => {}
                 Kind::Object => {
                     contents.code.push(Code {
                         file: file.to_owned(),
@@ -170,6 +176,9 @@ impl Header {
             None if whole || (unit > 0 && self.item.is_multiple_of(unit)) => {
                 first_byte = first_byte.saturating_add(field.offset);
                 step = self.item.checked_div(unit).unwrap_or(0);
+            }
+            Some(width) if whole && filters.is_empty() && (!self.fortran || self.shape.len() < 2) => {
+                return Tensor::big_endian(name, dtype, shape, origin.stored.clone(), width);
             }
             Some(width) if whole && origin.skip.is_multiple_of(width.into()) => {
                 filters.push(Filter::SwapBytes { width });

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::literal::Literal;
-use super::read_npy;
+use super::{read_npy, read_npz};
 use crate::contents::{CodeWay, Contents, WarningKind};
 use crate::data::Elements;
 use crate::dtype::Dtype;
@@ -185,6 +185,78 @@ proptest! {
         let limits = Limits { decoded_bytes: 1 << 20, ..Limits::default() };
         for tensor in read_npy(&section, &limits).map(|contents| contents.tensors).unwrap_or_default() {
             let _ = Elements::new(&folder, &tensor, &limits).and_then(|mut elements| elements.read_all());
+        }
+    }
+}
+
+mod npz {
+    use proptest::prelude::*;
+
+    use super::{npy, read_npz};
+    use crate::contents::{Contents, WarningKind};
+    use crate::data::Elements;
+    use crate::limits::Limits;
+    use crate::source::{MemoryFolder, Section};
+    use crate::zip::made::{Lies, Made};
+
+    fn good() -> Vec<u8> {
+        let header = |descr: &str| format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (2,), }}\n");
+        let deflate = Lies { deflate: true, ..Lies::default() };
+        Made::default()
+            .add("a.npy", &npy(1, &header("'<i2'"), &[1, 0, 2, 0]))
+            .lie("b/c.npy", &npy(1, &header("'>i2'"), &[0, 1, 0, 2]), &deflate)
+            .lie("d.npy", &npy(1, &header("[('x', '|u1'), ('y', '>i2')]"), &[7, 0, 1, 8, 0, 2]), &deflate)
+            .lie("o.npy", &npy(1, &header("'|O'"), b"\x80\x04."), &deflate)
+            .add("e.npy", &npy(1, &header("'<i3'"), &[0; 6]))
+            .add("readme.txt", b"text")
+            .finish()
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Contents, Vec<Vec<u8>>), crate::FormatError> {
+        let section = Section::of_bytes("w.npz", bytes);
+        let limits = Limits::default();
+        let contents = read_npz(&section, &limits)?;
+        let folder = MemoryFolder::new(vec![section]);
+        let read = |tensor| Elements::new(&folder, tensor, &limits).and_then(|mut elements| elements.read_all());
+        let elements = contents.tensors.iter().map(read).collect::<Result<_, _>>()?;
+        Ok((contents, elements))
+    }
+
+    #[test]
+    fn stored_and_compressed_members_give_their_elements() {
+        let (contents, elements) = read(&good()).unwrap();
+        let names: Vec<_> = contents.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(names, ["a", "b/c", "d.x", "d.y"]);
+        assert_eq!(elements, [vec![1, 0, 2, 0], vec![1, 0, 2, 0], vec![7, 8], vec![1, 0, 2, 0]]);
+        let warned: Vec<_> = contents.warnings.iter().map(|warning| (warning.kind, warning.file.as_str())).collect();
+        let expected = [
+            (WarningKind::Unreadable, "w.npz!o.npy"),
+            (WarningKind::Unreadable, "w.npz!e.npy"),
+            (WarningKind::Extra, "w.npz!readme.txt"),
+        ];
+        assert_eq!(warned, expected);
+        assert_eq!(contents.code[0].file, "w.npz!o.npy");
+    }
+
+    #[test]
+    fn members_shorter_than_their_array_are_refused() {
+        let short = npy(1, "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }", &[0; 15]);
+        let deflate = Lies { deflate: true, ..Lies::default() };
+        for made in [Made::default().add("a.npy", &short), Made::default().lie("a.npy", &short, &deflate)] {
+            let error = read(&made.finish()).unwrap_err().to_string();
+            assert_eq!(error, "`w.npz!a.npy`: npy elements needs 16 bytes; only 15 are there");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_change_to_a_good_file_ends_in_an_answer(changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4)) {
+            let mut bytes = good();
+            for (at, byte) in changes {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            let _ = read(&bytes);
         }
     }
 }
