@@ -203,6 +203,7 @@ impl PendingCommit {
                     if self.target.ref_name == format!("refs/heads/{MAIN}") {
                         self.hub.refresh_facts(&self.repo, &revision).await;
                     }
+                    self.hub.work_waits().notify_one();
                     return Ok(revision);
                 }
                 Err(error) => return Err(error),

@@ -134,6 +134,12 @@ pub enum Error {
         /// Limit in bytes.
         limit_bytes: u64,
     },
+    /// Too many ask for something that takes a while.
+    #[error("too many others are {what}; try again in a moment")]
+    Busy {
+        /// What takes a while.
+        what: &'static str,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
@@ -179,6 +185,7 @@ impl Error {
             | Self::Mismatch { .. }
             | Self::RangeNotSatisfiable { .. }
             | Self::TooLarge { .. } => ErrorKind::Malformed,
+            Self::Busy { .. } => ErrorKind::Transient,
             Self::Store(error) => match error.kind() {
                 StoreErrorKind::Conflict => ErrorKind::Conflict,
                 StoreErrorKind::Corrupt => ErrorKind::Corrupt,

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use weighthouse_store::catalog::RepoRecord;
+use weighthouse_store::catalog::{RepoKey, RepoRecord};
 
 use crate::access::Repo;
+use crate::checkpoints::Reading;
 use crate::revision::{MAIN, Revision};
 use crate::{Error, Hub};
 
@@ -61,6 +62,8 @@ pub struct Facts {
     pub base_models: Vec<String>,
     /// How it was made from them: `finetune`, `adapter`, `merge` or `quantized`.
     pub base_model_relation: Option<String>,
+    /// What a reader found inside, a little after the commit; until then that of the commit before.
+    pub inside: Option<Reading>,
 }
 
 /// How transformers loads a model.
@@ -102,6 +105,25 @@ impl Facts {
         self.card_data.as_ref()?.get("model-index")
     }
 
+    /// Parameters, as far as they are known: those that a reader counted, or those that the headers claim.
+    #[must_use]
+    pub fn parameter_count(&self) -> Option<u64> {
+        let read = self.inside.as_ref().map(|inside| inside.parameters.total).filter(|&total| total > 0);
+        read.or(self.safetensors.as_ref().map(|claimed| claimed.total))
+    }
+
+    /// Tags, and what else a listing can be filtered by: family and class of the architecture.
+    fn search_tags(&self) -> Vec<String> {
+        let mut tags = self.tags.clone();
+        let read = self.inside.iter().flat_map(|inside| [&inside.family, &inside.class]).flatten();
+        for tag in read.chain(&self.architectures) {
+            if !tag.is_empty() && !tags.contains(tag) {
+                tags.push(tag.clone());
+            }
+        }
+        tags
+    }
+
     /// Whether there are files of a format, such as `gguf`.
     #[must_use]
     pub fn has_format(&self, format: &str) -> bool {
@@ -129,18 +151,33 @@ impl Hub {
         let source = names.source();
         // The caller's record may be older than the last commit.
         let Some(record) = self.catalog().repos().get(&repo.record.key).await? else { return Ok(()) };
-        if Facts::of(&record).source == source {
+        let before = Facts::of(&record);
+        if before.source == source {
             return Ok(());
         }
         let sources = self.read_sources(revision, &names).await?;
         let mut facts = derive::facts(record.kind, &names, &sources);
         facts.source = source;
+        facts.inside = before.inside;
         let json = serde_json::to_string(&facts).map_err(|error| Error::Malformed(error.to_string()))?;
         // Whoever has moved the branch meanwhile derives newer ones.
         let head = self.catalog().refs().read(&record.key, &format!("refs/heads/{MAIN}")).await?;
         if head == Some(revision.oid) {
-            self.catalog().repos().set_facts(&record.key, &json, &facts.tags).await?;
+            self.catalog()
+                .repos()
+                .set_facts(&record.key, &json, &facts.search_tags(), facts.parameter_count().unwrap_or(0))
+                .await?;
         }
         Ok(())
+    }
+
+    /// Keeps what a reader found in the head of the default branch. The turn of the repository must be held.
+    pub(crate) async fn keep_reading(&self, key: &RepoKey, reading: Reading) -> Result<(), Error> {
+        let Some(record) = self.catalog().repos().get(key).await? else { return Ok(()) };
+        let mut facts = Facts::of(&record);
+        facts.inside = Some(Reading { warnings: Vec::new(), ..reading });
+        let json = serde_json::to_string(&facts).map_err(|error| Error::Malformed(error.to_string()))?;
+        let parameters = facts.parameter_count().unwrap_or(0);
+        Ok(self.catalog().repos().set_facts(key, &json, &facts.search_tags(), parameters).await?)
     }
 }

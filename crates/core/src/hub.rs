@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use quick_cache::sync::Cache;
 use weighthouse_store::catalog::{Catalog, RepoKey};
@@ -16,6 +18,7 @@ use weighthouse_store::{Blobs, Clock, FolderLock, Store};
 use crate::Error;
 use crate::access::CallerCache;
 use crate::browse::FileCache;
+use crate::checkpoints::Readers;
 
 /// Where the bytes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +84,10 @@ struct Parts {
     commits: Cache<(RepoKey, GitOid), Arc<Commit>>,
     /// Commits to one repository take turns; repositories share the gates by chance.
     turns: [Mutex<()>; 64],
+    readers: Readers,
+    /// Told when there is work.
+    work: Notify,
+    stopping: AtomicBool,
     /// Held while an embedded folder is open.
     _lock: Option<FolderLock>,
 }
@@ -113,6 +120,7 @@ impl Hub {
             if swept > 0 {
                 tracing::info!(packs = swept, "removed what interrupted uploads left");
             }
+            store.catalog().jobs().release(options.clock.now_ms()).await?;
         }
         Ok(Self(Arc::new(Parts {
             store,
@@ -122,6 +130,9 @@ impl Hub {
             files: FileCache::new(20_000),
             commits: Cache::new(10_000),
             turns: std::array::from_fn(|_| Mutex::new(())),
+            readers: Readers::new(),
+            work: Notify::new(),
+            stopping: AtomicBool::new(false),
             _lock: lock,
         })))
     }
@@ -153,8 +164,15 @@ impl Hub {
         Ok(self.store().catalog().commits().forget_requests(now_ms - day_ms).await?)
     }
 
-    /// Finishes database work and lets go.
+    /// Tells the worker to stop; what it is doing will be done again.
+    pub fn stop_work(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+        self.0.work.notify_one();
+    }
+
+    /// Stops work in the background, finishes database work and lets go.
     pub async fn close(&self) {
+        self.stop_work();
         self.store().catalog().close().await;
     }
 
@@ -169,6 +187,19 @@ impl Hub {
 
     pub(crate) fn catalog(&self) -> &Catalog {
         self.0.store.catalog()
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.0.readers
+    }
+
+    pub(crate) fn work_waits(&self) -> &Notify {
+        &self.0.work
+    }
+
+    /// Whether the hub is being closed.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
     }
 
     pub(crate) fn callers(&self) -> &CallerCache {

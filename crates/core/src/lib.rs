@@ -8,6 +8,7 @@
 //!                            ├── commit      files in, one commit out
 //!                            ├── upload      Git LFS objects
 //!                            ├── xet         xorbs, shards, reconstructions
+//!                            ├── checkpoints what is inside: tensors, values, architecture
 //!                            └── card        what a README and a config say
 //!   files of any place ──► inspect   what is in a checkpoint
 //! ```
@@ -19,11 +20,13 @@ pub mod access;
 pub mod account;
 pub mod browse;
 pub mod card;
+pub mod checkpoints;
 pub mod commit;
 mod error;
 pub mod facts;
 mod hub;
 pub mod inspect;
+mod jobs;
 pub mod local;
 pub mod names;
 pub mod preupload;
@@ -41,7 +44,7 @@ pub use hub::{Hub, HubOptions, Storage};
 pub use weighthouse_format as format;
 pub use weighthouse_store::blob::ByteStream;
 pub use weighthouse_store::catalog::{
-    Account, AccountKind, Membership, RepoKey, RepoKind, RepoRecord, RepoSort, Role, Scope, TokenRecord,
+    Account, AccountKind, Membership, RepoKey, RepoKind, RepoRecord, RepoSort, Role, Scope, TensorPlace, TokenRecord,
 };
 pub use weighthouse_store::digest::{GitOid, Sha256};
 pub use weighthouse_store::{Clock, StoreError};

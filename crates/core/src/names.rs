@@ -15,6 +15,7 @@ pub const MAX_SEGMENT_BYTES: usize = 96;
 pub const RESERVED_NAMESPACES: &[&str] = &[
     ".well-known",
     "api",
+    "architecture",
     "assets",
     "buckets",
     "collections",
@@ -30,6 +31,7 @@ pub const RESERVED_NAMESPACES: &[&str] = &[
     "metrics",
     "models",
     "new",
+    "npy",
     "oauth",
     "organizations",
     "papers",
@@ -40,6 +42,7 @@ pub const RESERVED_NAMESPACES: &[&str] = &[
     "settings",
     "spaces",
     "tasks",
+    "tensors",
     "uploads",
     "v2",
     "xet",

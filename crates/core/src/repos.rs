@@ -72,8 +72,12 @@ pub struct ListQuery {
     pub search: Option<String>,
     /// Namespace.
     pub author: Option<String>,
-    /// Tags that must all be there.
+    /// Tags that must all be there; the family and the class of an architecture count as tags.
     pub tags: Vec<String>,
+    /// Fewest parameters; repositories of unknown size have none.
+    pub min_parameters: Option<u64>,
+    /// Most parameters.
+    pub max_parameters: Option<u64>,
     /// Order, descending.
     pub sort: RepoSort,
     /// Page size, at most 1,000.
@@ -183,6 +187,8 @@ impl Hub {
             search: query.search,
             author: query.author,
             tags: query.tags,
+            min_parameters: query.min_parameters,
+            max_parameters: query.max_parameters,
             sort: query.sort,
             limit: query.limit.min(1_000),
             offset: query.offset,

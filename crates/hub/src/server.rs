@@ -22,6 +22,7 @@ mod git_lfs;
 pub mod headers;
 pub mod health;
 mod history;
+pub(crate) mod inside;
 pub mod listen;
 pub mod range;
 mod repos;

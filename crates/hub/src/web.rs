@@ -17,21 +17,29 @@
 //! | `/{id}/tree/{rev}[/{path}]` | a folder |
 //! | `/{id}/blob/{rev}/{path}` | a file |
 //! | `/{id}/commits/{rev}`, `/{id}/commit/{sha}` | history |
+//! | `/{id}/tensors/{rev}[/{path}]` | tensors of the whole, a folder or a file; `module`, `search`, `part`, `fold`, `p` |
+//! | `…?name=` | one tensor; `row`, `column`, `stat` |
+//! | `/{id}/npy/{rev}[/{path}]?name=` | its elements |
+//! | `/{id}/architecture/{rev}[/{path}]` | blocks of the model |
 //! | `/login`, `/logout`, `/settings/tokens` | who am I |
 //!
 //! Addresses of repositories arrive rewritten by [`crate::server::address`].
 
 mod account;
 mod address;
+mod architecture;
 mod assets;
 mod blob;
 mod commits;
 mod error;
 mod format;
 mod home;
+mod inside;
 mod list;
 pub mod markdown;
 mod shell;
+mod tensor;
+mod tensors;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -68,6 +76,12 @@ pub fn routes(state: WebState) -> Router {
         .route("/~page/commits/{revision}", get(commits::list))
         .route("/~page/commits/{revision}/{*path}", get(commits::list_of_path))
         .route("/~page/commit/{revision}", get(commits::show))
+        .route("/~page/tensors/{revision}", get(tensors::root))
+        .route("/~page/tensors/{revision}/{*path}", get(tensors::below))
+        .route("/~page/npy/{revision}", get(tensor::npy_of_root))
+        .route("/~page/npy/{revision}/{*path}", get(tensor::npy_below))
+        .route("/~page/architecture/{revision}", get(architecture::root))
+        .route("/~page/architecture/{revision}/{*path}", get(architecture::below))
         .route("/~page/{*rest}", get(error::unknown))
         .route("/login", get(account::login_form).post(account::login))
         .route("/logout", post(account::logout))

@@ -6,6 +6,7 @@
 pub mod commit;
 pub mod error;
 pub mod hf;
+pub mod inside;
 pub mod lfs;
 pub mod query;
 pub mod time;

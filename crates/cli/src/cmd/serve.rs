@@ -20,6 +20,8 @@ use crate::{logs, ui};
 
 /// How often expired uploads are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
+/// How long a job may take to notice that the server stops.
+const WORK_ENDS: Duration = Duration::from_secs(10);
 /// File in the data folder that holds the first administrator's token.
 const TOKEN_FILE: &str = "admin-token";
 
@@ -84,10 +86,19 @@ impl Serve {
             ui::data(&welcome(&url, &settings.data, token))?;
         }
         let tidy = tokio::spawn(tidy(hub.clone()));
+        let work = tokio::spawn({
+            let hub = hub.clone();
+            async move { hub.work().await }
+        });
         let mut listening = ListenOptions::default();
         listening.drain_timeout = settings.drain_timeout;
         let drained = listener.serve(service, listening, stop_signal()?).await;
         tidy.abort();
+        hub.stop_work();
+        // What is being read is given back, to be done by the next server.
+        if tokio::time::timeout(WORK_ENDS, work).await.is_err() {
+            tracing::warn!("stopped in the middle of a job; it will be done again");
+        }
         hub.close().await;
         if drained.cut_off > 0 {
             tracing::warn!(connections = drained.cut_off, "stopped before all transfers were finished");

@@ -126,6 +126,8 @@ async fn repositories_are_found_by_their_tags() {
             search: None,
             author: None,
             tags: vec![tag.to_owned()],
+            min_parameters: None,
+            max_parameters: None,
             sort: RepoSort::Updated,
             limit: 10,
             offset: 0,

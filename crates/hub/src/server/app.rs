@@ -9,7 +9,7 @@ use weighthouse::Hub;
 
 use super::sign::Signer;
 use super::telemetry::Metrics;
-use super::{accounts, cas, commits, files, git_lfs, health, history, repos, trees};
+use super::{accounts, cas, commits, files, git_lfs, health, history, inside, repos, trees};
 use crate::web::{self, WebState};
 
 /// Largest JSON body, in bytes; commits, uploads and shards have limits of their own.
@@ -94,6 +94,7 @@ impl App {
             .merge(trees::routes())
             .merge(history::routes())
             .merge(files::routes())
+            .merge(inside::routes())
             .merge(commits::routes())
             .merge(git_lfs::routes())
             .merge(cas::routes())

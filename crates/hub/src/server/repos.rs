@@ -25,6 +25,7 @@ use crate::wire::error::ErrorReply;
 use crate::wire::hf::manage::{
     CreateRepo, DeleteRepo, MoveRepo, OwnedRepo, RepoCreated, RepoSettings, asks_private, split_name,
 };
+use crate::wire::hf::repo::parse_bounds;
 use crate::wire::hf::repo::{
     EXPAND_NAMES, Gated, RepoInfo, SafetensorsInfo, Sibling, SiblingLfs, TransformersInfo, unknown_expand,
 };
@@ -146,6 +147,7 @@ fn facts_info(facts: Facts) -> RepoInfo {
             pipeline_tag: facts.pipeline_tag,
             processor: how.processor,
         }),
+        gguf: facts.inside.and_then(|inside| inside.gguf),
         safetensors: facts.safetensors.map(|parameters| SafetensorsInfo {
             parameters: parameters.by_dtype.into_iter().map(|(dtype, count)| (dtype, count.into())).collect(),
             total: parameters.total,
@@ -190,11 +192,19 @@ async fn list(visitor: Visitor, kind: RepoKind) -> Result<Response, ErrorReply> 
     tags.extend(["pipeline_tag", "library"].iter().filter_map(|key| query.text(key)).map(str::to_owned));
     let limit = query.number("limit")?.unwrap_or(PAGE).clamp(1, PAGE);
     let offset = query.number("offset")?.unwrap_or(0);
+    let (min_parameters, max_parameters) = match query.text("num_parameters") {
+        None => (None, None),
+        Some(text) => parse_bounds(text).ok_or_else(|| {
+            ErrorReply::bad_request(format!("`num_parameters` must be like `min:6B,max:128B`, not `{text}`"))
+        })?,
+    };
     let wanted = ListQuery {
         kind,
         search: query.text("search").map(str::to_owned),
         author: query.text("author").map(str::to_owned),
         tags,
+        min_parameters,
+        max_parameters,
         sort,
         // One more tells whether there is a next page.
         limit: u32::try_from(limit).unwrap_or(1_000).min(999) + 1,
@@ -368,6 +378,8 @@ async fn owned(visitor: Visitor) -> Result<Response, ErrorReply> {
             kind,
             search: None,
             author: Some(account.name.clone()),
+            min_parameters: None,
+            max_parameters: None,
             tags: Vec::new(),
             sort: RepoSort::Updated,
             limit: 1_000,

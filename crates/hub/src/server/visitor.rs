@@ -136,6 +136,7 @@ pub fn refuse(error: Error) -> ErrorReply {
         Error::IllegalPath { .. } | Error::Mismatch { .. } => ErrorReply::unprocessable(text),
         Error::RangeNotSatisfiable { size_bytes } => ErrorReply::range_unsatisfiable(size_bytes),
         Error::TooLarge { .. } => ErrorReply::too_large(text),
+        Error::Busy { .. } => ErrorReply::unavailable("too many ask for this at once; try again", 2),
         error => match error.kind() {
             ErrorKind::NotFound => ErrorReply::not_found(text),
             ErrorKind::Conflict => ErrorReply::already_exists(text),

@@ -27,6 +27,24 @@ const MAX_IMAGE_BYTES: u64 = 10 << 20;
 /// Ends of names of images that every browser shows and that cannot carry script.
 const IMAGES: &[&str] = &[".png", ".jpg", ".jpeg", ".gif", ".webp"];
 
+/// Ends of names of weights.
+const WEIGHTS: &[&str] = &[
+    ".safetensors",
+    ".gguf",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".onnx",
+    ".h5",
+    ".keras",
+    ".msgpack",
+    ".npz",
+    ".npy",
+    ".tflite",
+    ".pb",
+];
+
 #[derive(Template)]
 #[template(path = "blob.html")]
 struct Blob {
@@ -42,6 +60,8 @@ struct Blob {
     lfs: bool,
     download: String,
     raw: String,
+    /// Where to look into a checkpoint.
+    inside: Option<String>,
     view: View,
 }
 
@@ -87,7 +107,7 @@ pub(super) async fn show(visit: Visit, Path((revision, path)): Path<(String, Str
     let template = Blob {
         shell: visit.shell(format!("{path} in {}", head.id), Some(head.paths.api_at("tree", &revision, folder))),
         crumbs: crumbs(&head, &revision, path),
-        revisions: revisions(&visit, &repo, &head, &revision, path).await?,
+        revisions: revisions(&visit, &repo, &head, ("tree", &revision, path)).await?,
         name: path.rsplit('/').next().unwrap_or(path).to_owned(),
         size: size(file.size_bytes),
         bytes: (file.size_bytes >= 1_000).then(|| exact(file.size_bytes)),
@@ -95,11 +115,19 @@ pub(super) async fn show(visit: Visit, Path((revision, path)): Path<(String, Str
         oid: file.oid.to_string(),
         lfs: file.lfs,
         download: format!("{raw}?download=true"),
+        inside: may_hold_tensors(&file).then(|| head.paths.at("tensors", &revision, path)),
         view: view(&visit, &file, &raw).await?,
         raw,
         head,
     };
     Ok(page(StatusCode::OK, &template))
+}
+
+/// Whether it is worth a look inside: weights are large or called so. What the file is, its bytes will tell.
+fn may_hold_tensors(file: &FileRecord) -> bool {
+    let name = file.path.to_ascii_lowercase();
+    let picture = IMAGES.iter().any(|end| name.ends_with(end));
+    (file.lfs && !picture) || WEIGHTS.iter().any(|end| name.ends_with(end))
 }
 
 async fn view(visit: &Visit, file: &FileRecord, raw: &str) -> Result<View, PageError> {

@@ -79,7 +79,7 @@ pub(super) async fn list(visit: Visit, Path(revision): Path<String>) -> Result<R
         page => visit.with_query(&[("p", Some(&page.to_string()))]),
     };
     // The menu of revisions leads to files; here to their history.
-    let choices = revisions(&visit, &repo, &head, &revision, "").await?;
+    let choices = revisions(&visit, &repo, &head, ("tree", &revision, "")).await?;
     let choices =
         choices.into_iter().map(|choice| Choice { url: head.paths.at("commits", &choice.name, ""), ..choice });
     let template = Commits {

@@ -7,9 +7,10 @@ use serde_json::Value;
 use weighthouse::access::Repo;
 use weighthouse::browse::PathRecord;
 use weighthouse::card::{CARD_PATH, Card, Note};
+use weighthouse::checkpoints::ReadingOptimizer;
 use weighthouse::facts::Facts;
 use weighthouse::revision::{MAIN, Revision};
-use weighthouse::{AccountKind, Error, RepoKind};
+use weighthouse::{AccountKind, Error, RepoKind, RepoRecord};
 
 use super::address::{RepoPaths, encode_segment};
 use super::error::PageError;
@@ -140,7 +141,7 @@ fn build(
         tags: facts.tags.iter().filter(shown).take(24).map(tag).collect(),
         card: has_body.then(|| markdown::render(card.body, place)),
         card_url: head.paths.at("blob", MAIN, CARD_PATH),
-        facts: known(record.kind, &facts, &card, list, record.downloads),
+        facts: known(record, &head.paths, &facts, &card, list),
         parameters: facts.safetensors.iter().flat_map(|p| &p.by_dtype).map(|(d, n)| (d.clone(), exact(*n))).collect(),
         fields: fields(&card),
         results: results(card.data.get("model-index")),
@@ -163,7 +164,8 @@ fn telling_file<'a>(names: &[&'a str]) -> Option<&'a str> {
 }
 
 /// What is known, as lines of a list.
-fn known(kind: RepoKind, facts: &Facts, card: &Card<'_>, list: &str, downloads: i64) -> Vec<Fact> {
+fn known(record: &RepoRecord, paths: &RepoPaths, facts: &Facts, card: &Card<'_>, list: &str) -> Vec<Fact> {
+    let (kind, downloads) = (record.kind, record.downloads);
     let mut lines = Vec::new();
     let mut add = |label, values: Vec<Linked>| {
         if !values.is_empty() {
@@ -184,8 +186,18 @@ fn known(kind: RepoKind, facts: &Facts, card: &Card<'_>, list: &str, downloads: 
     };
     add("Task", tagged("", facts.pipeline_tag.iter().cloned().collect()));
     add("Library", tagged("", facts.library_name.iter().cloned().collect()));
-    add("Architecture", facts.architectures.iter().take(4).cloned().map(plain).collect());
-    add("Parameters", facts.safetensors.iter().map(|found| plain(count(found.total))).collect());
+    let read = facts.inside.iter().flat_map(|inside| inside.class.iter().chain(&inside.family)).take(1);
+    let named: Vec<String> = if facts.architectures.is_empty() {
+        read.cloned().collect()
+    } else {
+        facts.architectures.iter().take(4).cloned().collect()
+    };
+    add("Architecture", tagged("", named));
+    let tensors = kind == RepoKind::Model && facts.parameter_count().is_some();
+    let leads = |text: String| Linked { text, url: tensors.then(|| paths.at("tensors", MAIN, "")) };
+    add("Parameters", facts.parameter_count().map(|total| leads(count(total))).into_iter().collect());
+    let optimizer = facts.inside.as_ref().and_then(|inside| inside.optimizer.as_ref());
+    add("Optimizer", optimizer.map(|found| plain(described(found))).into_iter().collect());
     add("Formats", tagged("", facts.formats.clone()));
     let label = match facts.base_model_relation.as_deref() {
         Some("adapter") => "Adapter for",
@@ -207,6 +219,12 @@ fn known(kind: RepoKind, facts: &Facts, card: &Card<'_>, list: &str, downloads: 
         add("Downloads", vec![plain(count(downloads.cast_unsigned()))]);
     }
     lines
+}
+
+/// An optimizer's kind and step.
+fn described(optimizer: &ReadingOptimizer) -> String {
+    let kind = optimizer.kind.as_deref().unwrap_or("of unknown kind");
+    optimizer.step.map_or_else(|| kind.to_owned(), |step| format!("{kind} at step {}", exact(step)))
 }
 
 /// The YAML of the card, a line for each field.

@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 use weighthouse::facts::Facts;
 use weighthouse::repos::ListQuery;
-use weighthouse::{RepoKind, RepoRecord, RepoSort};
+use weighthouse::{Error, RepoKind, RepoRecord, RepoSort};
 
 use super::address::{RepoPaths, encode_segment};
 use super::error::PageError;
@@ -13,6 +13,7 @@ use super::format::{When, count};
 use super::shell::{Shell, page};
 use super::visit::{Visit, with_pairs};
 use crate::server::address::KindSpelling;
+use crate::wire::hf::repo::parse_bounds;
 
 /// Repositories on one page.
 const PAGE: u32 = 30;
@@ -34,6 +35,8 @@ struct List {
     author: Option<Filter>,
     filters: Vec<Filter>,
     sorts: Vec<Sort>,
+    /// Ranges of parameters; none for datasets.
+    sizes: Vec<Size>,
     rows: Vec<Row>,
     /// Whether anything was asked for that may be taken back.
     narrowed: bool,
@@ -50,6 +53,13 @@ struct Filter {
 struct Sort {
     word: &'static str,
     label: &'static str,
+    chosen: bool,
+}
+
+/// A range of parameters.
+struct Size {
+    word: String,
+    label: String,
     chosen: bool,
 }
 
@@ -94,11 +104,17 @@ async fn show(visit: Visit, kind: RepoKind, front: bool) -> Result<Response, Pag
     let search = query.text("search").map(short).filter(|text| !text.is_empty());
     let author = query.text("author").map(short).filter(|name| !name.is_empty());
     let number = visit.page()?;
+    let size_word = query.text("num_parameters").unwrap_or("");
+    let bounds = if size_word.is_empty() { Some((None, None)) } else { parse_bounds(size_word) };
+    let bounds = bounds
+        .ok_or_else(|| visit.refuse(Error::Malformed("`num_parameters` must be like `min:6B,max:128B`".to_owned())))?;
     let wanted = ListQuery {
         kind,
         search: search.clone(),
         author: author.clone(),
         tags: tags.clone(),
+        min_parameters: bounds.0,
+        max_parameters: bounds.1,
         sort,
         // One more tells whether there is a next page.
         limit: PAGE + 1,
@@ -122,6 +138,7 @@ async fn show(visit: Visit, kind: RepoKind, front: bool) -> Result<Response, Pag
     let pairs = [
         ("search", search.as_deref().unwrap_or("")),
         ("author", author.as_deref().unwrap_or("")),
+        ("num_parameters", size_word),
         ("sort", sort_word),
         ("limit", &limit),
         ("offset", if number > 0 { &offset } else { "" }),
@@ -135,7 +152,8 @@ async fn show(visit: Visit, kind: RepoKind, front: bool) -> Result<Response, Pag
         base: visit.base.clone(),
         heading,
         path,
-        narrowed: search.is_some() || author.is_some() || !tags.is_empty() || number > 0,
+        sizes: sizes(kind, size_word),
+        narrowed: search.is_some() || !size_word.is_empty() || author.is_some() || !tags.is_empty() || number > 0,
         search: search.unwrap_or_default(),
         author: author.map(|text| Filter { text, without: visit.with_query(&[("author", None), ("p", None)]) }),
         filters: tags.iter().map(|tag| filter(&visit, path, tag, &tags)).collect(),
@@ -148,10 +166,30 @@ async fn show(visit: Visit, kind: RepoKind, front: bool) -> Result<Response, Pag
     Ok(page(StatusCode::OK, &template))
 }
 
+/// Ranges of parameters to choose from; one that was typed is kept.
+fn sizes(kind: RepoKind, chosen: &str) -> Vec<Size> {
+    if kind != RepoKind::Model {
+        return Vec::new();
+    }
+    let known = [
+        ("", "Any size"),
+        ("max:100M", "Up to 100M"),
+        ("min:100M,max:1B", "100M to 1B"),
+        ("min:1B,max:10B", "1B to 10B"),
+        ("min:10B,max:100B", "10B to 100B"),
+        ("min:100B", "100B and more"),
+    ];
+    let size =
+        |(word, label): (&str, &str)| Size { chosen: word == chosen, word: word.to_owned(), label: label.to_owned() };
+    let other = (!known.iter().any(|(word, _)| *word == chosen)).then_some((chosen, chosen));
+    known.into_iter().chain(other).map(size).collect()
+}
+
 /// A tag of the search, with the address of the search without it.
 fn filter(visit: &Visit, path: &str, tag: &str, all: &[String]) -> Filter {
     let query = &visit.query;
-    let kept = ["search", "author", "sort"].into_iter().filter_map(|key| Some((key, query.text(key)?)));
+    let kept =
+        ["search", "author", "sort", "num_parameters"].into_iter().filter_map(|key| Some((key, query.text(key)?)));
     let others = all.iter().filter(|other| *other != tag).map(|other| ("filter", other.as_str()));
     Filter { text: tag.to_owned(), without: with_pairs(path, kept.chain(others)) }
 }
@@ -172,7 +210,7 @@ fn row(record: &RepoRecord, path: &str, now_ms: i64) -> Row {
         namespace,
         name,
         private: record.private,
-        parameters: facts.safetensors.as_ref().map(|found| count(found.total)),
+        parameters: facts.parameter_count().map(count),
         updated: When::new(record.updated_at_ms, now_ms),
         downloads: (record.downloads > 0).then(|| count(record.downloads.cast_unsigned())),
         tags: facts.tags.iter().filter(plain).take(SHOWN_TAGS).map(|tag| (tag.clone(), by_tag(tag))).collect(),

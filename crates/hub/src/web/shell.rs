@@ -4,6 +4,7 @@ use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use weighthouse::access::Repo;
+use weighthouse::facts::Facts;
 
 use super::address::RepoPaths;
 use super::assets;
@@ -49,8 +50,10 @@ pub(super) struct RepoHead {
     pub private: bool,
     /// Revision that the tabs lead to, as the reader named it.
     pub revision: String,
-    /// Which tab is open: `card`, `files`, `commits`.
+    /// Which tab is open: `card`, `files`, `commits`, `tensors`, `architecture`.
     pub tab: &'static str,
+    /// Whether there is something to look into, as far as is known.
+    pub inside: bool,
 }
 
 impl RepoHead {
@@ -73,6 +76,7 @@ impl RepoHead {
             name,
             private: record.private,
             revision: revision.to_owned(),
+            inside: matches!(tab, "tensors" | "architecture") || has_checkpoint(record),
             tab,
         }
     }
@@ -81,9 +85,24 @@ impl RepoHead {
         self.paths.at("tree", &self.revision, "")
     }
 
+    pub fn tensors_url(&self) -> String {
+        self.paths.at("tensors", &self.revision, "")
+    }
+
+    pub fn architecture_url(&self) -> String {
+        self.paths.at("architecture", &self.revision, "")
+    }
+
     pub fn commits_url(&self) -> String {
         self.paths.at("commits", &self.revision, "")
     }
+}
+
+/// Whether weights were found in a repository, or occur among its names.
+fn has_checkpoint(record: &weighthouse::RepoRecord) -> bool {
+    let facts = Facts::of(record);
+    let read = facts.inside.is_some_and(|inside| inside.tensors > 0 || inside.failure.is_some());
+    record.kind == weighthouse::RepoKind::Model && (read || !facts.formats.is_empty())
 }
 
 /// Renders a page. What it says depends on who asks, so nobody but the reader may keep it.

@@ -1,6 +1,7 @@
 //! Promises of the pages, asked for in process: the routes behind the server's own layers, over a hub in memory.
 
 mod account;
+mod inside;
 mod pages;
 
 use std::sync::Arc;
@@ -128,7 +129,7 @@ fn check_sound(path: &str, reply: &Reply) {
     for tag in &tags {
         let name = tag.split([' ', '\n']).next().unwrap_or_default();
         assert!(
-            !matches!(name, "script" | "style" | "iframe" | "object" | "embed" | "svg" | "base"),
+            !matches!(name, "script" | "style" | "iframe" | "object" | "embed" | "base" | "foreignObject" | "use"),
             "{path}: <{tag}>"
         );
         let outside: String = tag.split('"').step_by(2).collect();

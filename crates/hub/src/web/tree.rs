@@ -137,7 +137,7 @@ async fn show(visit: Visit, revision: String, path: String) -> Result<Response, 
     let template = Folder {
         shell: visit.shell(title(&head, path), Some(head.paths.api_at("tree", &revision, path))),
         crumbs: crumbs(&head, &revision, path),
-        revisions: revisions(&visit, &repo, &head, &revision, path).await?,
+        revisions: revisions(&visit, &repo, &head, ("tree", &revision, path)).await?,
         commit: at.oid.to_string(),
         commit_url: head.paths.commit(&at.oid.to_string()),
         commit_title: at.commit.title().to_owned(),
@@ -175,17 +175,16 @@ pub(super) fn crumbs(head: &RepoHead, revision: &str, path: &str) -> Vec<Crumb> 
     found
 }
 
-/// The menu of branches and tags, leading to the same folder.
+/// The menu of branches and tags, leading to the same folder, or what another verb has of it.
 pub(super) async fn revisions(
     visit: &Visit,
     repo: &Repo,
     head: &RepoHead,
-    revision: &str,
-    path: &str,
+    (verb, revision, path): (&str, &str, &str),
 ) -> Result<Vec<Choice>, PageError> {
     let refs = visit.hub().refs(repo).await.map_err(|error| visit.refuse(error))?;
     let name =
         |full: &str| full.strip_prefix("refs/heads/").or(full.strip_prefix("refs/tags/")).unwrap_or(full).to_owned();
-    let choice = |name: String| Choice { url: head.paths.at("tree", &name, path), chosen: name == revision, name };
+    let choice = |name: String| Choice { url: head.paths.at(verb, &name, path), chosen: name == revision, name };
     Ok(refs.iter().take(MAX_REFS).map(|found| choice(name(&found.name))).collect())
 }

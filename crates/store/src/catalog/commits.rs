@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use sqlx::Row;
 
-use super::{BlobRecord, Catalog, RepoKey, insert_rows, parsed, refs};
+use super::{BlobRecord, Catalog, RepoKey, insert_rows, jobs, parsed, refs};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 use crate::repo::commit::Commit;
@@ -37,7 +37,8 @@ pub struct NewCommit {
 pub struct Commits<'a>(pub(super) &'a Catalog);
 
 impl Commits<'_> {
-    /// Records blobs, trees, the commit and the moved ref, in that order, in one transaction.
+    /// Records blobs, trees, the commit and the moved ref, in that order, in one transaction, and asks for the commit
+    /// to be read.
     ///
     /// # Errors
     /// [`StoreError::RefMoved`] when the ref points elsewhere than `old`; nothing is recorded then.
@@ -89,6 +90,7 @@ impl Commits<'_> {
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(failed))?;
+        jobs::add(&mut tx, jobs::READ, &format!("{} {}", new.repo, new.oid), new.now_ms).await?;
         sqlx::query("UPDATE repos SET updated_at = $2 WHERE key = $1")
             .bind(new.repo.as_str())
             .bind(new.now_ms)

@@ -9,11 +9,14 @@ macro_rules! sql {
 mod accounts;
 mod commits;
 mod contents;
+pub mod jobs;
 mod objects;
 mod packs;
+mod readings;
 mod refs;
 mod repos;
 mod settings;
+mod tensors;
 mod tokens;
 mod uploads;
 
@@ -33,16 +36,19 @@ use crate::StoreError;
 pub use accounts::{Account, AccountKind, Accounts, Membership, Role};
 pub use commits::{Commits, NewCommit};
 pub use contents::{BlobRecord, Content, ContentRecord, Contents};
+pub use jobs::{Job, Jobs};
 pub use objects::Objects;
 pub use packs::{PackId, Packs, SealedPack, XorbRecord};
+pub use readings::Readings;
 pub use refs::{RefRecord, Refs};
 pub use repos::{RepoKey, RepoKind, RepoQuery, RepoRecord, RepoSort, Repos, Viewer};
 pub use settings::Settings;
+pub use tensors::{RepoSource, SourceId, TensorPlace, TensorRecord, Tensors};
 pub use tokens::{Scope, TokenRecord, Tokens};
 pub use uploads::{UploadRecord, Uploads};
 
 /// Schema steps; each is applied once, in order, at start.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// How long a statement waits for another writer before the caller is told to come back.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -123,6 +129,18 @@ impl Catalog {
     /// Packs and the xorbs in them.
     pub fn packs(&self) -> Packs<'_> {
         Packs(self)
+    }
+    /// Work that waits for a worker.
+    pub fn jobs(&self) -> Jobs<'_> {
+        Jobs(self)
+    }
+    /// What readers found in trees of files.
+    pub fn readings(&self) -> Readings<'_> {
+        Readings(self)
+    }
+    /// The tensor index.
+    pub fn tensors(&self) -> Tensors<'_> {
+        Tensors(self)
     }
     /// Git LFS uploads under way.
     pub fn uploads(&self) -> Uploads<'_> {

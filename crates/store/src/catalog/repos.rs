@@ -100,6 +100,10 @@ pub struct RepoQuery {
     pub author: Option<String>,
     /// Tags that must all be there.
     pub tags: Vec<String>,
+    /// Fewest parameters; repositories of unknown size have none.
+    pub min_parameters: Option<u64>,
+    /// Most parameters.
+    pub max_parameters: Option<u64>,
     /// Order.
     pub sort: RepoSort,
     /// Page size.
@@ -262,13 +266,20 @@ impl Repos<'_> {
         Ok(())
     }
 
-    /// Replaces what the listing knows about a repository.
-    pub async fn set_facts(&self, key: &RepoKey, facts: &str, tags: &[String]) -> Result<(), StoreError> {
+    /// Replaces what the listing knows about a repository; `parameters` is 0 where the number is not known.
+    pub async fn set_facts(
+        &self,
+        key: &RepoKey,
+        facts: &str,
+        tags: &[String],
+        parameters: u64,
+    ) -> Result<(), StoreError> {
         let failed = "describing a repository";
         let mut tx = self.0.write().await?;
-        sqlx::query("UPDATE repos SET facts = $2 WHERE key = $1")
+        sqlx::query("UPDATE repos SET facts = $2, parameters = $3 WHERE key = $1")
             .bind(key.as_str())
             .bind(facts)
+            .bind(i64::try_from(parameters).unwrap_or(i64::MAX))
             .execute(&mut *tx)
             .await
             .map_err(StoreError::database(failed))?;
@@ -303,6 +314,7 @@ impl Repos<'_> {
             "DELETE FROM requests WHERE repo = $1",
             "DELETE FROM repo_contents WHERE repo = $1",
             "DELETE FROM repo_tags WHERE repo = $1",
+            "DELETE FROM repo_sources WHERE repo = $1",
             "DELETE FROM redirects WHERE repo = $1",
             "DELETE FROM token_repos WHERE repo = $1",
             "DELETE FROM repos WHERE key = $1",
@@ -328,6 +340,12 @@ impl Repos<'_> {
             binds.push(tag.clone());
             sql +=
                 &format!(" AND EXISTS (SELECT 1 FROM repo_tags t WHERE t.repo = r.key AND t.tag = ${})", binds.len());
+        }
+        for (compare, bound) in [(">=", query.min_parameters), ("<=", query.max_parameters)] {
+            // A number of this program's own making; what has no known size is in no range.
+            if let Some(bound) = bound.map(|bound| i64::try_from(bound).unwrap_or(i64::MAX)) {
+                sql += &format!(" AND r.parameters > 0 AND r.parameters {compare} {bound}");
+            }
         }
         sql += &format!(" AND {}", viewer.sees(&mut binds));
         sql += &format!(
@@ -398,7 +416,7 @@ impl Repos<'_> {
 
 impl Viewer {
     /// Condition on `repos r`; appends what it binds.
-    fn sees(&self, binds: &mut Vec<String>) -> String {
+    pub(super) fn sees(&self, binds: &mut Vec<String>) -> String {
         let mut private = match &self.account {
             _ if self.admin => "1 = 1".to_owned(),
             None => "1 = 0".to_owned(),

@@ -40,6 +40,9 @@ on_both_engines! {
     folders_change_only_where_they_are_touched
     concurrent_writers_queue
     a_newer_schema_is_refused
+    work_is_done_by_one_and_not_lost
+    the_same_tensor_is_found_only_where_the_viewer_may_look
+    readings_belong_to_their_version
 }
 
 async fn empty_postgres(name: &str) -> Option<Catalog> {
@@ -141,12 +144,14 @@ async fn repositories_are_listed_for_those_who_may_see_them(catalog: Catalog) {
         catalog.repos().add(r).await.unwrap();
     }
     assert!(matches!(catalog.repos().add(&repo("ADA/open_model", &ada, false)).await, Err(StoreError::Exists { .. })));
-    catalog.repos().set_facts(&open.key, "{\"a\":1}", &["x".into(), "license:mit".into()]).await.unwrap();
+    catalog.repos().set_facts(&open.key, "{\"a\":1}", &["x".into(), "license:mit".into()], 7_000).await.unwrap();
     let all = RepoQuery {
         kind: RepoKind::Model,
         search: None,
         author: None,
         tags: vec![],
+        min_parameters: None,
+        max_parameters: None,
         sort: RepoSort::Updated,
         limit: 10,
         offset: 0,
@@ -168,6 +173,10 @@ async fn repositories_are_listed_for_those_who_may_see_them(catalog: Catalog) {
     let tagged = |tag: &str| RepoQuery { tags: vec!["x".into(), tag.into()], ..all.clone() };
     assert_eq!(ids(&tagged("license:mit"), &of(&ada)).await, ["ada/Open_Model"]);
     assert!(ids(&tagged("license:gpl"), &of(&ada)).await.is_empty());
+    let sized = |min, max| RepoQuery { min_parameters: min, max_parameters: max, ..all.clone() };
+    assert_eq!(ids(&sized(Some(7_000), Some(u64::MAX)), &of(&ada)).await, ["ada/Open_Model"]);
+    assert!(ids(&sized(Some(7_001), None), &of(&ada)).await.is_empty());
+    assert!(ids(&sized(None, Some(6_999)), &of(&ada)).await.is_empty(), "an unknown size is in no range");
     assert_eq!(ids(&RepoQuery { author: Some("LAB".into()), ..all.clone() }, &of(&bob)).await, ["lab/shared"]);
 
     let digest = Sha256::of(b"secret");
@@ -374,4 +383,98 @@ async fn concurrent_writers_queue(catalog: Catalog) {
 async fn a_newer_schema_is_refused(catalog: Catalog) {
     sqlx::query("UPDATE schema_version SET version = 99").execute(&catalog.pool).await.unwrap();
     assert!(matches!(catalog.migrate().await, Err(StoreError::TooNew { found: 99, .. })));
+}
+
+async fn work_is_done_by_one_and_not_lost(catalog: Catalog) {
+    let jobs = catalog.jobs();
+    for subject in ["a", "a", "b"] {
+        jobs.add("read", subject, 10).await.unwrap();
+    }
+    assert_eq!(jobs.take("read", 9, 100, 3).await.unwrap(), None, "not due yet");
+    assert_eq!(jobs.take("other", 10, 100, 3).await.unwrap(), None);
+    let (one, two) = tokio::join!(jobs.take("read", 10, 100, 3), jobs.take("read", 10, 100, 3));
+    let mut taken = vec![one.unwrap().unwrap(), two.unwrap().unwrap()];
+    taken.sort_by(|one, two| one.subject.cmp(&two.subject));
+    assert_eq!(taken.iter().map(|job| job.subject.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(jobs.take("read", 99, 200, 3).await.unwrap(), None, "both are held");
+    jobs.finish(&taken[1]).await.unwrap();
+    jobs.keep(&taken[0], 150).await.unwrap();
+    assert_eq!(jobs.take("read", 100, 200, 3).await.unwrap(), None, "the lease was extended");
+    let again = jobs.take("read", 150, 300, 3).await.unwrap().unwrap();
+    assert_eq!((again.subject.as_str(), again.attempts), ("a", 2), "the lease ended");
+    jobs.fail(&again, "no luck", 400).await.unwrap();
+    assert_eq!(jobs.get("read", "a").await.unwrap().unwrap().error, "no luck");
+    assert_eq!(jobs.take("read", 399, 500, 3).await.unwrap(), None);
+    let last = jobs.take("read", 400, 500, 3).await.unwrap().unwrap();
+    assert_eq!(jobs.release(410).await.unwrap(), 1, "its worker died");
+    assert_eq!(jobs.take("read", 410, 500, 3).await.unwrap(), None, "three attempts are enough");
+    jobs.add("read", &last.subject, 410).await.unwrap();
+    assert_eq!(jobs.take("read", 410, 500, 3).await.unwrap().unwrap().attempts, 1, "asked for anew");
+}
+
+async fn the_same_tensor_is_found_only_where_the_viewer_may_look(catalog: Catalog) {
+    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let (open, hidden) = (repo("ada/open", &ada, false), repo("ada/hidden", &ada, true));
+    for repo in [&open, &hidden] {
+        catalog.repos().add(repo).await.unwrap();
+    }
+    let tensors = catalog.tensors();
+    let (first, second) = (Sha256::of(b"file 1"), Sha256::of(b"file 2"));
+    assert_eq!(tensors.find_source(&first).await.unwrap(), None);
+    let one = tensors.source(&first).await.unwrap();
+    let two = tensors.source(&second).await.unwrap();
+    assert_eq!(tensors.source(&first).await.unwrap(), one);
+    assert_ne!(one, two);
+    let tensor = |number: u64, shape: &[u64]| TensorRecord {
+        place: format!("{number:032x}"),
+        name: format!("layer.{number}\u{1b}[31m\u{202e}<b>{}", "x".repeat(4_000)),
+        dtype: "F32".into(),
+        shape: shape.to_vec(),
+        size_bytes: 24,
+        offset: 24 * number,
+        hash: Sha256::of(&number.to_le_bytes()),
+        statistics: "{}".into(),
+    };
+    let many: Vec<TensorRecord> = (0..3_000).map(|number| tensor(number, &[2, 3])).collect();
+    tensors.add(one, &many).await.unwrap();
+    tensors.add(one, &many).await.unwrap();
+    tensors
+        .add(two, &[TensorRecord { offset: 7, ..tensor(5, &[2, 3]) }, tensor(6, &[6]), tensor(9_999, &[])])
+        .await
+        .unwrap();
+    assert_eq!(tensors.known(one).await.unwrap().len(), 3_000);
+    assert_eq!(tensors.get(&first, &many[7].place).await.unwrap().unwrap(), many[7]);
+    assert_eq!(tensors.get(&second, &tensor(9_999, &[]).place).await.unwrap().unwrap().shape, [0u64; 0]);
+    assert_eq!(tensors.get(&second, &many[7].place).await.unwrap(), None);
+    let some = [many[7].place.clone(), many[8].place.clone(), tensor(9_999, &[]).place];
+    assert_eq!(tensors.several(&first, &some).await.unwrap().len(), 2);
+    let commit = GitOid([7; 20]);
+    let at = |source, path: &str| RepoSource { source, path: path.to_owned() };
+    tensors.note(&open.key, &commit, &[at(one, "a")]).await.unwrap();
+    tensors.note(&open.key, &commit, &[at(one, "model.safetensors")]).await.unwrap();
+    tensors.note(&hidden.key, &commit, &[at(two, "x.gguf")]).await.unwrap();
+    let ids = async |number: usize, shape: &[u64], viewer: &Viewer| {
+        let found = tensors.places((&many[number].hash, "F32", shape), viewer, 10).await.unwrap();
+        found.into_iter().map(|place| format!("{} {}", place.repo, place.path)).collect::<Vec<_>>()
+    };
+    let owner = Viewer { account: Some(ada.id.clone()), ..Viewer::default() };
+    assert_eq!(ids(5, &[2, 3], &Viewer::default()).await, ["ada/open model.safetensors"]);
+    assert_eq!(ids(5, &[2, 3], &owner).await, ["ada/hidden x.gguf", "ada/open model.safetensors"]);
+    assert_eq!(ids(6, &[2, 3], &owner).await, ["ada/open model.safetensors"], "another shape is another tensor");
+    assert!(ids(5, &[2, 3], &Viewer { only: Some(vec![]), ..owner.clone() }).await.len() == 1);
+    catalog.repos().delete(&open.key).await.unwrap();
+    assert!(ids(5, &[2, 3], &Viewer::default()).await.is_empty());
+}
+
+async fn readings_belong_to_their_version(catalog: Catalog) {
+    let tree = GitOid([1; 20]);
+    let readings = catalog.readings();
+    readings.set(&tree, 1, "{}").await.unwrap();
+    readings.set(&tree, 2, "{\"a\":1}").await.unwrap();
+    assert_eq!(readings.get(&tree, 1).await.unwrap(), None);
+    assert_eq!(readings.get(&tree, 2).await.unwrap().as_deref(), Some("{\"a\":1}"));
+    let hash = Sha256::of(b"t");
+    readings.set_histogram(&hash, "F32", 1, "[]").await.unwrap();
+    assert_eq!(readings.histogram(&hash, "F32", 1).await.unwrap().as_deref(), Some("[]"));
+    assert_eq!(readings.histogram(&hash, "I32", 1).await.unwrap(), None);
 }

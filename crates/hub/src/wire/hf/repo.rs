@@ -268,6 +268,37 @@ pub fn unknown_expand<'a>(names: &[&'a str]) -> Option<&'a str> {
     names.iter().copied().find(|name| !EXPAND_NAMES.contains(name))
 }
 
+/// Reads bounds on the number of parameters: `min:6B,max:128B`, either alone too, with `K`, `M`, `B` and `T`.
+#[must_use]
+pub fn parse_bounds(text: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let (mut min, mut max) = (None, None);
+    for bound in text.split(',') {
+        match bound.trim().split_once(':')? {
+            ("min", number) => min = Some(parse_count(number)?),
+            ("max", number) => max = Some(parse_count(number)?),
+            _ => return None,
+        }
+    }
+    Some((min, max))
+}
+
+/// A number such as `6B`, `0.5M` or `1000`.
+fn parse_count(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let unit = match text.chars().last()?.to_ascii_uppercase() {
+        'K' => 1e3,
+        'M' => 1e6,
+        'B' => 1e9,
+        'T' => 1e12,
+        _ => 1.0,
+    };
+    let digits = text.trim_end_matches(|last: char| last.is_ascii_alphabetic());
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && text.len() - digits.len() < 2;
+    let number: f64 = digits.parse().ok().filter(|_| plain)?;
+    // The cast stops at the largest number.
+    Some((number * unit).round() as u64)
+}
+
 impl RepoInfo {
     /// The JSON object with only the ids and the named members, as `expand` asks.
     ///
@@ -330,6 +361,16 @@ mod tests {
         assert_eq!(info.keep_only(&["sha", "gguf"]), json!({"_id": "", "id": "a/b", "sha": "c"}));
         assert_eq!(unknown_expand(&["sha", "nope"]), Some("nope"));
         assert_eq!(unknown_expand(&["sha"]), None);
+    }
+
+    #[test]
+    fn bounds_have_units() {
+        assert_eq!(parse_bounds("min:6B,max:128B"), Some((Some(6_000_000_000), Some(128_000_000_000))));
+        assert_eq!(parse_bounds("max:0.5m"), Some((None, Some(500_000))));
+        assert_eq!(parse_bounds("min:1000"), Some((Some(1_000), None)));
+        for wrong in ["", "6B", "min:", "min:B", "min:-1", "min:1KB", "least:1", "min:1e3", "min:inf"] {
+            assert_eq!(parse_bounds(wrong), None, "{wrong}");
+        }
     }
 
     #[test]
