@@ -104,14 +104,22 @@ fn fold(children: Vec<Module>) -> Vec<Module> {
     folded
 }
 
-/// Whether two layers have the same tensors of the same shapes.
+/// Whether two layers have the same tensors of the same shapes, in any order: shards cut through layers.
 fn alike(one: &Module, other: &Module) -> bool {
+    let sorted = |module: &Module| {
+        let mut order: Vec<usize> = (0..module.children.len()).collect();
+        order.sort_by_key(|&at| module.children.get(at).map(|child| child.name.clone()));
+        order
+    };
+    let pairs = sorted(one).into_iter().zip(sorted(other));
     one.children.len() == other.children.len()
-        && one.children.iter().zip(&other.children).all(|(one, other)| {
-            one.name == other.name
-                && one.repeats == other.repeats
-                && one.dtype == other.dtype
-                && one.shape == other.shape
-                && alike(one, other)
-        })
+        && pairs.filter_map(|(at, there)| Some((one.children.get(at)?, other.children.get(there)?))).all(
+            |(one, other)| {
+                one.name == other.name
+                    && one.repeats == other.repeats
+                    && one.dtype == other.dtype
+                    && one.shape == other.shape
+                    && alike(one, other)
+            },
+        )
 }

@@ -1,6 +1,6 @@
 //! A revision of a repository as a folder whose files are read by ranges: nothing is downloaded whole.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +17,7 @@ use super::target::RepoRef;
 /// Smallest range that is asked for: headers come in one piece with what follows them.
 const WINDOW_BYTES: u64 = 16 << 10;
 /// Windows of one file that are kept.
-const KEPT: usize = 8;
+const KEPT: usize = 4;
 /// Longest range that is asked for at once; a longer read is several requests.
 const MAX_RANGE_BYTES: u64 = 64 << 20;
 
@@ -30,6 +30,8 @@ pub struct RemoteFolder {
     commit: String,
     files: Vec<FolderFile>,
     runtime: Handle,
+    /// Files that were opened, so that what came of them is not asked for again.
+    open: Mutex<HashMap<String, Arc<RemoteFile>>>,
     wire_bytes: Arc<Mutex<u64>>,
 }
 
@@ -60,6 +62,7 @@ impl RemoteFolder {
             commit: commit.to_string(),
             files,
             runtime,
+            open: Mutex::default(),
             wire_bytes: Arc::default(),
         })
     }
@@ -87,15 +90,21 @@ impl Folder for RemoteFolder {
         let Some(file) = found.and_then(|at| self.files.get(at)) else {
             return Err(FormatError::NoFile { path: path.to_owned() });
         };
-        let remote = RemoteFile {
-            api: self.api.clone(),
-            address: self.repo.file(&self.commit, path),
-            len: file.size_bytes,
-            runtime: self.runtime.clone(),
-            kept: Mutex::default(),
-            wire_bytes: Arc::clone(&self.wire_bytes),
+        let remote = || {
+            Arc::new(RemoteFile {
+                api: self.api.clone(),
+                address: self.repo.file(&self.commit, path),
+                len: file.size_bytes,
+                runtime: self.runtime.clone(),
+                kept: Mutex::default(),
+                wire_bytes: Arc::clone(&self.wire_bytes),
+            })
         };
-        Ok(Section::new(path, Arc::new(remote)))
+        let opened = match self.open.lock() {
+            Ok(mut open) => Arc::clone(open.entry(path.to_owned()).or_insert_with(remote)),
+            Err(_) => remote(),
+        };
+        Ok(Section::new(path, opened))
     }
 }
 
