@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests stop at the first surprise")]
 
 mod full;
+mod inspect;
 mod killed;
 mod large;
 mod postgres;
