@@ -340,3 +340,36 @@ fn damaged_files_end_with_an_answer_or_an_error() {
     println!("{runs} damaged inputs");
     assert!(runs > 0);
 }
+
+/// Files made to do harm (`WH_ATTACKS`, with `attacks.json`): each ends soon with an answer or an error.
+#[test]
+#[ignore = "needs hostile fixtures"]
+fn hostile_files_end_soon() {
+    let root = PathBuf::from(std::env::var("WH_ATTACKS").unwrap());
+    let attacks: BTreeMap<String, Value> =
+        serde_json::from_slice(&fs::read(root.join("attacks.json")).unwrap()).unwrap();
+    for (name, attack) in &attacks {
+        let format = name.split('/').next().unwrap();
+        let target = root.join(attack["target"].as_str().unwrap());
+        if !FORMATS.contains(&format) && format != "zip" || !target.exists() {
+            continue;
+        }
+        let began = std::time::Instant::now();
+        let (_, contents) = read(&target);
+        let took = began.elapsed();
+        let answer = match contents {
+            Ok(found) => {
+                let code: Vec<_> = found.code.iter().map(|code| code.name.as_str()).take(4).collect();
+                let warnings: Vec<_> = found.warnings.iter().map(|warning| warning.message.as_str()).take(3).collect();
+                format!(
+                    "{} tensors, code {code:?}, {} warnings {warnings:?}",
+                    found.tensors.len(),
+                    found.warnings.len()
+                )
+            }
+            Err(error) => error,
+        };
+        println!("{name} [{} ms]: {answer}", took.as_millis());
+        assert!(took.as_secs() < 60, "{name} took {took:?}");
+    }
+}

@@ -53,6 +53,11 @@ pub(super) fn load(
     loaded.warnings = warnings;
     if end < section.len() {
         loaded.warn(WarningKind::Extra, format!("{} bytes follow the pickle", section.len() - end));
+        // No reader of torch runs them; a program that reads pickles one after the other does.
+        let rest = section.slice("rest of a pickle", end, section.len() - end)?;
+        for later in pickle::read_all(&rest, limits, 16).0 {
+            loaded.note_pickle(&later.trace, later.graph.globals());
+        }
     }
     let big_endian = match archive.open_named(&format!("{folder}/byteorder")) {
         Ok(member) if member.size_bytes <= 16 => member.bytes(limits)?.trim_ascii() == b"big",

@@ -46,8 +46,7 @@ pub(super) fn contents(mut loaded: Loaded, format: Format) -> Result<Contents, F
         None => {}
     }
     layout::recognise(&loaded, &places, &mut contents);
-    code(&loaded.label, &loaded.trace, loaded.graph.globals(), &mut contents);
-    contents.warnings.append(&mut loaded.warnings);
+    loaded.hand_over(&mut contents);
     Ok(contents)
 }
 
@@ -83,10 +82,14 @@ pub(super) fn tensors(
                         );
                         continue;
                     }
+                    if is_odd(&name) {
+                        let shown = name.escape_debug().to_string();
+                        loaded.warn(WarningKind::Name, format!("tensor `{shown}` has an odd name"));
+                    }
                     tensors.push(Tensor { name, ..tensor });
                 }
             }
-            Some(Err(error)) => loaded.warn(WarningKind::Unreadable, format!("tensor `{name}`: {error}")),
+            Some(Err(error)) => loaded.warn(WarningKind::Unreadable, told(&name, error)),
             None => loaded.warn(WarningKind::Unreadable, format!("tensor `{name}` is made in an unknown way")),
         }
     }
@@ -97,6 +100,28 @@ pub(super) fn tensors(
         metadata.insert("tensor_notes".into(), Value::Object(notes));
     }
     Ok(tensors)
+}
+
+/// The error, with the tensor's name in it once.
+pub(super) fn told(name: &str, error: FormatError) -> String {
+    let tensor = name.to_owned();
+    match error {
+        FormatError::OutOfBounds { begin, end, len, .. } => {
+            FormatError::OutOfBounds { tensor, begin, end, len }.to_string()
+        }
+        FormatError::SizeOverflow { .. } => FormatError::SizeOverflow { tensor }.to_string(),
+        FormatError::UnknownDtype { dtype, .. } => FormatError::UnknownDtype { tensor, dtype }.to_string(),
+        error => format!("tensor `{name}`: {error}"),
+    }
+}
+
+/// Whether a name moves a cursor, hides, reorders text, or leads out of a folder.
+fn is_odd(name: &str) -> bool {
+    let odd = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    name.chars().any(odd) || name.starts_with('/') || name.split(['/', '\\']).any(|part| part == "..")
 }
 
 fn optimizers(loaded: &mut Loaded, places: &Places, contents: &mut Contents) -> Result<(), FormatError> {

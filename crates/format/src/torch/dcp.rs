@@ -23,7 +23,7 @@ use crate::source::{Folder, Section};
 use crate::tensor::{Filter, Stored, Tensor};
 
 use super::loaded::Loaded;
-use super::{model, optim, pieces, ranks};
+use super::{assemble, model, optim, pieces, ranks};
 
 const METADATA: &str = ".metadata";
 const SHARDING: &str = "DCP_SHARDING_INFO";
@@ -68,11 +68,25 @@ pub fn read(folder: &dyn Folder, prefix: &str, limits: &Limits) -> Result<Conten
     let section = folder.open(&format!("{prefix}{METADATA}"))?;
     let label = section.file().to_string();
     let read = pickle::read(&section, 0, limits);
+    if read.trace.error.is_some() {
+        let mut contents = ranks::begin(Format::Dcp);
+        assemble::failed(&label, &read.trace, read.graph.globals(), &mut contents);
+        forget_own(&mut contents);
+        if !contents.code.is_empty() {
+            return Ok(contents);
+        }
+    }
     let mut loaded = Loaded::of(read, section, label.clone(), limits).map_err(|error| error.in_file(&label))?;
     let mut contents = ranks::begin(Format::Dcp);
     let reader = Reader { folder, prefix, limits, infos: infos(&loaded), paths: paths(&loaded) };
     let attributes = loaded.attributes(loaded.root).unwrap_or(loaded.root);
     let Some(state) = loaded.graph.get(attributes, "state_dict_metadata") else {
+        ranks::note(&mut loaded, &mut contents);
+        if !contents.code.is_empty() {
+            // What it does is worth knowing, more than what it lacks.
+            contents.warn(WarningKind::Unreadable, &*label, "it describes no tensors");
+            return Ok(contents);
+        }
         return Err(FormatError::Rule { what: "metadata of a distributed checkpoint", rule: "it describes tensors" });
     };
     let mut found = Found::default();
@@ -85,7 +99,7 @@ pub fn read(folder: &dyn Folder, prefix: &str, limits: &Limits) -> Result<Conten
         match loaded.attributes(entry).filter(|&entry| loaded.graph.get(entry, "chunks").is_some()) {
             Some(entry) => match reader.tensor(&loaded, &name, entry, &mut chunks, &mut contents) {
                 Ok(tensor) => found.tensors.push((path, tensor)),
-                Err(error) => contents.warn(WarningKind::Unreadable, &*label, format!("tensor `{name}`: {error}")),
+                Err(error) => contents.warn(WarningKind::Unreadable, &*label, assemble::told(&name, error)),
             },
             None => {
                 if (found.values.len() as u64) < limits.metadata_entries
@@ -98,10 +112,14 @@ pub fn read(folder: &dyn Folder, prefix: &str, limits: &Limits) -> Result<Conten
     }
     found.sort_out(folder, &mut contents);
     ranks::note(&mut loaded, &mut contents);
-    // The classes of the metadata itself are known, and only named.
-    contents.code.retain(|code| !code.name.starts_with("torch.distributed.checkpoint."));
+    forget_own(&mut contents);
     ranks::holes(&mut contents);
     Ok(contents)
+}
+
+/// Takes the classes of the metadata itself off the list: they are known, and only named.
+fn forget_own(contents: &mut Contents) {
+    contents.code.retain(|code| !code.name.starts_with("torch.distributed.checkpoint."));
 }
 
 struct Reader<'a> {

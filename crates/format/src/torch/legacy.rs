@@ -45,13 +45,13 @@ pub(super) fn is(section: &Section, limits: &Limits) -> bool {
 /// Reads the five pickles, and finds the storages.
 pub(super) fn load(section: &Section, limits: &Limits) -> Result<Loaded, FormatError> {
     const WHAT: &str = "legacy torch file";
-    let (graph, root, magic) = pickle::read(section, 0, limits).finish()?;
-    if !is_magic(&graph, root) {
+    let (first, root, magic) = pickle::read(section, 0, limits).finish()?;
+    if !is_magic(&first, root) {
         return Err(FormatError::BadMagic { what: WHAT });
     }
-    let (graph, root, protocol) = pickle::read(section, magic.end, limits).finish()?;
-    if graph.int(root) != Some(1001) {
-        let version = graph.unsigned(root).unwrap_or(0);
+    let (second, root, protocol) = pickle::read(section, magic.end, limits).finish()?;
+    if second.int(root) != Some(1001) {
+        let version = second.unsigned(root).unwrap_or(0);
         return Err(FormatError::UnknownVersion { what: WHAT, version });
     }
     let (info, info_root, info_trace) = pickle::read(section, protocol.end, limits).finish()?;
@@ -59,12 +59,16 @@ pub(super) fn load(section: &Section, limits: &Limits) -> Result<Loaded, FormatE
     let object = pickle::read(section, info_trace.end, limits);
     let object_end = object.trace.end;
     let mut loaded = Loaded::of(object, section.clone(), section.file().to_string(), limits)?;
-    for (name, globals) in [("first", graph.globals()), ("third", info.globals())] {
-        if !globals.is_empty() {
+    for (name, trace, graph) in
+        [("first", &magic, &first), ("second", &protocol, &second), ("third", &info_trace, &info)]
+    {
+        if !graph.globals().is_empty() {
             loaded.warn(WarningKind::Other, format!("the {name} pickle imports names, which torch never writes"));
         }
+        loaded.note_pickle(trace, graph.globals());
     }
     let (keys, keys_root, keys_trace) = pickle::read(section, object_end, limits).finish()?;
+    loaded.note_pickle(&keys_trace, keys.globals());
     let by_key = storages(section, &keys, keys_root, keys_trace.end, &mut loaded)?;
     loaded.storages = Storages { by_key, big_endian: little == Some(0), ..Storages::default() };
     super::bare::inner_storages(&mut loaded);

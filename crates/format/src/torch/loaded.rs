@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use crate::contents::{Warning, WarningKind};
+use crate::contents::{Code, Contents, Warning, WarningKind};
 use crate::error::FormatError;
 use crate::limits::Limits;
-use crate::pickle::{Graph, NodeId, Trace};
+use crate::pickle::{Global, Graph, NodeId, Trace};
 use crate::source::Section;
 
+use super::assemble;
 use super::storages::Storages;
 
 /// What a pickle and its storages give.
@@ -23,12 +24,31 @@ pub(super) struct Loaded {
     pub(super) storages: Storages,
     pub(super) limits: Limits,
     pub(super) warnings: Vec<Warning>,
+    /// Code in pickles that lie around the one with the object.
+    pub(super) code: Vec<Code>,
 }
 
 impl Loaded {
     pub(super) fn warn(&mut self, kind: WarningKind, message: impl Into<String>) {
         let file = self.label.clone();
         self.warnings.push(Warning { kind, file, message: message.into() });
+    }
+
+    /// Notes what a pickle does that lies beside the one with the object.
+    pub(super) fn note_pickle(&mut self, trace: &Trace, globals: &[Global]) {
+        let mut beside = Contents::default();
+        assemble::code(&self.label, trace, globals, &mut beside);
+        self.code.append(&mut beside.code);
+        self.warnings.append(&mut beside.warnings);
+    }
+
+    /// Notes what the pickle of the object itself does, and hands over everything that was noted.
+    pub(super) fn hand_over(&mut self, contents: &mut Contents) {
+        assemble::code(&self.label, &self.trace, self.graph.globals(), contents);
+        contents.code.append(&mut self.code);
+        contents.code.sort();
+        contents.code.dedup();
+        contents.warnings.append(&mut self.warnings);
     }
 
     /// Numbers of a tuple or list, or of a `torch.Size`; `None` when there are more than a tensor can have axes.
@@ -127,7 +147,7 @@ impl Loaded {
         limits: &Limits,
     ) -> Result<Self, FormatError> {
         let (graph, root, trace) = pickle.finish()?;
-        let (storages, warnings) = (Storages::default(), Vec::new());
-        Ok(Self { section, label, graph, root, trace, storages, limits: *limits, warnings })
+        let (storages, warnings, code) = (Storages::default(), Vec::new(), Vec::new());
+        Ok(Self { section, label, graph, root, trace, storages, limits: *limits, warnings, code })
     }
 }

@@ -166,8 +166,7 @@ fn inner(zip: &mut Archive, name: &str, contents: &mut Contents, limits: &Limits
     let mut notes = Map::new();
     contents.tensors.extend(assemble::tensors(&mut loaded, named, &mut notes)?);
     contents.metadata.extend(notes);
-    assemble::code(&loaded.label, &loaded.trace, loaded.graph.globals(), contents);
-    contents.warnings.append(&mut loaded.warnings);
+    loaded.hand_over(contents);
     contents.metadata.entry("archive").or_insert_with(|| json!("pt2"));
     Ok(())
 }

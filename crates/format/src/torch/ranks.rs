@@ -9,7 +9,7 @@ use crate::tensor::{Stored, Tensor};
 use crate::zip::Archive;
 
 use super::loaded::Loaded;
-use super::{archive, assemble, legacy};
+use super::{archive, legacy};
 
 /// Loads the object of a torch file, zip or legacy.
 pub(super) fn load(section: &Section, limits: &Limits) -> Result<Loaded, FormatError> {
@@ -34,8 +34,7 @@ pub(super) fn open(folder: &dyn Folder, path: &str, limits: &Limits) -> Result<L
 
 /// Takes over what the loading of a file found: code and warnings.
 pub(super) fn note(loaded: &mut Loaded, contents: &mut Contents) {
-    assemble::code(&loaded.label, &loaded.trace, loaded.graph.globals(), contents);
-    contents.warnings.append(&mut loaded.warnings);
+    loaded.hand_over(contents);
 }
 
 /// Names of the files directly in a folder, without the folder; sorted.

@@ -128,8 +128,7 @@ fn torch_file(
         }
         contents.tensors.append(&mut tensors);
     }
-    assemble::code(&loaded.label, &loaded.trace, loaded.graph.globals(), contents);
-    contents.warnings.append(&mut loaded.warnings);
+    loaded.hand_over(contents);
     Ok(())
 }
 

@@ -26,26 +26,21 @@ pub(super) fn read(
     if let Some(class) = loaded.graph.class(loaded.root) {
         contents.architecture.class = Some(class.name.to_string());
     }
-    for global in loaded.graph.globals() {
-        // Classes of the archive's own program, and the marks of types.
-        let own = global.module.starts_with("__torch__") || *global.module == *"torch.jit._pickle";
-        if !own && !super::allow::is_data(global) {
-            let way = CodeWay::PickleImport;
-            contents.code.push(Code { file: loaded.label.clone(), name: global.path(), way });
-        }
-    }
-    contents.warnings.append(&mut loaded.warnings);
+    loaded.hand_over(&mut contents);
     if zip.find(&format!("{folder}/constants.pkl")).is_some() {
         match archive::load(&mut zip, folder, "constants", &file, limits) {
             Ok(mut constants) => {
                 let count = constants.collect(constants.root, &Default::default())?.len();
                 contents.metadata.insert("constants".into(), json!(count));
+                constants.hand_over(&mut contents);
             }
             Err(error) => {
                 contents.warn(WarningKind::Unreadable, format!("{file}!{folder}/constants.pkl"), error.to_string());
             }
         }
     }
+    // Classes of the archive's own program, which is listed below, and the marks of types.
+    contents.code.retain(|code| !code.name.starts_with("__torch__.") && !code.name.starts_with("torch.jit._pickle."));
     let program = format!("{folder}/code/");
     for entry in zip.entries() {
         if entry.name.starts_with(&program) && entry.name.ends_with(".py") || entry.name.ends_with("/bytecode.pkl") {

@@ -23,7 +23,7 @@ pub(super) struct End {
     pub(super) prefix: u64,
     /// Bytes after the end record that are not its comment.
     pub(super) after: u64,
-    /// Places in the tail that look like an end record.
+    /// Places from the directory on that look like an end record.
     pub(super) candidates: u64,
     /// The comment is not empty.
     pub(super) comment: bool,
@@ -46,8 +46,10 @@ impl End {
             return Err(FormatError::BadMagic { what: "zip archive" });
         };
         let record = tail.get(at..).unwrap_or_default();
-        Self::read(section, &tail, record, at, tail_begin, limits)
-            .map(|end| Self { candidates: places.len() as u64, ..end })
+        let end = Self::read(section, &tail, record, at, tail_begin, limits)?;
+        // Those before the directory lie inside members: archives in an archive.
+        let candidates = places.iter().filter(|&&place| tail_begin + place as u64 >= end.directory).count();
+        Ok(Self { candidates: candidates as u64, ..end })
     }
 
     fn read(

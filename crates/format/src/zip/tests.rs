@@ -53,6 +53,23 @@ fn bytes_around_the_archive_are_told() {
 }
 
 #[test]
+fn a_second_end_record_is_told_and_an_archive_in_an_archive_is_not() {
+    let inner = two().finish();
+    let mut archive = open(Made::default().add("inner.zip", &inner).finish());
+    archive.check();
+    assert_eq!(archive.take_warnings(), []);
+    // An end record in the comment of another.
+    let mut bytes = two().finish();
+    let at = bytes.len() - 2;
+    bytes[at] = 22;
+    let record = bytes[bytes.len() - 22..].to_vec();
+    bytes.extend(record);
+    if let Ok(mut archive) = Archive::read(&Section::of_bytes("a.zip", bytes), &Limits::default()) {
+        assert!(kinds(&mut archive).contains(&WarningKind::Polyglot));
+    }
+}
+
+#[test]
 fn local_headers_that_say_something_else_are_told() {
     let lies = [
         Lies { local_name: Some("other".into()), ..Lies::default() },
