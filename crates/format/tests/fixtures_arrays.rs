@@ -2,7 +2,7 @@
 //!
 //! Runs when `WH_FIXTURES` names the folder of the generated fixtures: below it `*/FORMAT/NAME/oracle.json`.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail this way, and say what it saw")]
+#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
 
 use std::collections::BTreeMap;
 use std::fs;
