@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -281,4 +282,44 @@ impl Memory {
     fn folder(&self) -> MemoryFolder {
         MemoryFolder::new(self.0.iter().map(|(path, bytes)| Section::of_bytes(path.as_str(), bytes.clone())).collect())
     }
+}
+
+/// Longest time that a hostile file may take, in seconds; the machines of tests are slow and shared.
+const PATIENCE: u64 = 10;
+
+#[test]
+fn attacks_end_in_an_answer_soon() {
+    let Some(root) = std::env::var_os("WH_FIXTURES") else { return };
+    let attacks = Path::new(&root).join("attack");
+    let mut limits = Limits::default();
+    limits.decoded_bytes = 1 << 26;
+    let mut count = 0;
+    for format in FORMATS.into_iter().chain(["ocdbt"]) {
+        for attack in entries(&attacks.join(format)) {
+            let Some(target) =
+                entries(&attack).into_iter().find(|path| path.file_name() != Some("oracle.json".as_ref()))
+            else {
+                continue;
+            };
+            let disk = Disk::of(&target);
+            let began = Instant::now();
+            let Some(found) = read(if format == "ocdbt" { "orbax" } else { format }, &target, &disk, &limits) else {
+                continue;
+            };
+            count += 1;
+            let said = match &found {
+                Err(error) => error.to_string(),
+                Ok(contents) => format!("{} tensors, {:?}", contents.tensors.len(), contents.warnings.first()),
+            };
+            let mut failed = 0;
+            for tensor in found.map(|contents| contents.tensors).unwrap_or_default().iter().take(100) {
+                let read = Elements::new(&disk, tensor, &limits).and_then(|mut elements| elements.read_all());
+                failed += usize::from(read.is_err());
+            }
+            let said: String = said.chars().take(160).collect();
+            println!("{format}/{}: {said:?}, {failed} unread", attack.file_name().unwrap().display());
+            assert!(began.elapsed().as_secs() < PATIENCE, "{}: {:?}", attack.display(), began.elapsed());
+        }
+    }
+    println!("{count} attacks");
 }

@@ -150,7 +150,10 @@ impl Parser<'_> {
             // Python 2 wrote long integers with an `L`.
             _ => match word.strip_suffix('L').unwrap_or(&word).parse() {
                 Ok(number) => Literal::Int(number),
-                Err(_) => return Err(self.broken(format!("`{}` is no literal", word.escape_debug()))),
+                Err(_) => {
+                    let shown: String = word.chars().take(40).collect();
+                    return Err(self.broken(format!("`{}` is no literal", shown.escape_debug())));
+                }
             },
         };
         self.at += end;
