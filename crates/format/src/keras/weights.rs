@@ -102,13 +102,13 @@ fn legacy(section: &Section, tree: h5::Tree, mut root: Map<String, Json>, conten
         config::take(&text, &file, contents);
     }
     let mut training = Map::new();
-    if let Some(Json::String(text)) = root.remove("training_config") {
-        if let Some(config) = config::read(&text, &file, contents) {
-            if let Json::Object(config) = &config {
-                training = config.clone();
-            }
-            contents.metadata.insert("training_config".into(), config);
+    if let Some(Json::String(text)) = root.remove("training_config")
+        && let Some(config) = config::read(&text, &file, contents)
+    {
+        if let Json::Object(config) = &config {
+            training = config.clone();
         }
+        contents.metadata.insert("training_config".into(), config);
     }
     let order = order(&tree, &root);
     let (mut state, mut extra) = (Vec::new(), Vec::new());
