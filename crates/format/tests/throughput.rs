@@ -8,6 +8,7 @@ use std::time::Instant;
 use weighthouse_format::xet::chunker::{Chunker, MAX_CHUNK};
 use weighthouse_format::xet::hash::{HashTree, chunk_hash};
 use weighthouse_format::xet::xorb::{ChunkDecoder, ChunkHeader, Scheme, SchemeChoice, XorbBuilder, XorbVerifier};
+use weighthouse_format::{Limits, Section, pickle};
 
 const LEN: usize = 60 << 20;
 
@@ -132,4 +133,48 @@ fn throughput() {
             });
         }
     }
+}
+
+/// A list of records as Python's protocol 4 writes them: keys from the memo, numbers, text, lists, tuples.
+fn records(len: usize) -> Vec<u8> {
+    let mut bytes = b"\x80\x04]\x94(\x8c\x02id\x94\x8c\x05score\x94\x8c\x04tags\x94\x8c\x04pair\x940000".to_vec();
+    let noise = noise(len);
+    for part in noise.as_chunks::<24>().0 {
+        bytes.extend(b"}\x94(h\x01\x8a\x05");
+        bytes.extend(&part[..4]);
+        bytes.extend(b"\x01h\x02G\x3f");
+        bytes.extend(&part[4..11]);
+        bytes.extend(b"h\x03]\x94(");
+        for tag in part[11..20].as_chunks::<3>().0 {
+            bytes.extend(format!("\u{8}tag{:05x}", u32::from_le_bytes([tag[0], tag[1], tag[2], 0]) >> 4).bytes());
+            let at = bytes.len() - 9;
+            bytes.splice(at..=at, [0x8c, 8]);
+            bytes.push(0x94);
+        }
+        bytes.extend(b"eh\x04K");
+        bytes.push(part[20]);
+        bytes.extend(b"N\x88\x87\x94u");
+        if bytes.len() >= len {
+            break;
+        }
+    }
+    bytes.extend(b"e.");
+    bytes
+}
+
+#[test]
+#[ignore = "measures speed"]
+fn pickles_are_read() {
+    let given = std::env::var("WH_PICKLE").ok().and_then(|path| std::fs::read(path).ok());
+    let bytes = given.unwrap_or_else(|| records(36 << 20));
+    let len = bytes.len();
+    let section = Section::of_bytes("records", bytes);
+    let limits = Limits::default();
+    let once = pickle::read(&section, 0, &limits);
+    println!("{} opcodes, {} values, {} bytes, {:?}", once.trace.ops, once.graph.len(), len, once.trace.error);
+    assert!(once.root.is_some());
+    drop(once);
+    report("pickle, bytes", len, || {
+        black_box(pickle::read(&section, 0, &limits));
+    });
 }

@@ -3,7 +3,8 @@
 //! What a pickle shares stays shared, cycles included, so whoever walks must not follow nodes without an end: see
 //! [`super::walk`]. Short text is kept; long text and bytes are ranges of the input.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use super::trace::{Global, Place};
 use crate::error::FormatError;
@@ -14,6 +15,9 @@ use crate::source::Section;
 pub(super) const NEAR_BYTES: usize = 1024;
 /// Most bytes of text that are kept in memory altogether; what comes later is ranges.
 const NEAR_TOTAL: usize = 1 << 30;
+
+/// Dictionaries up to this size are searched from end to end.
+const SCANNED: usize = 32;
 
 /// Number of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,9 +140,13 @@ pub enum Data<'a> {
     },
 }
 
+/// Values by key of a large dictionary.
+type Index = HashMap<Box<str>, NodeId>;
+
 /// All values of a pickle.
 #[derive(Debug, Default)]
 pub struct Graph {
+    indexes: Mutex<HashMap<NodeId, Index>>,
     nodes: Vec<Node>,
     children: Vec<NodeId>,
     text: Vec<u8>,
@@ -168,6 +176,11 @@ impl Graph {
         self.nodes.is_empty()
     }
 
+    /// Numbers of all values, in the order in which they were made.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len() as u32).map(NodeId)
+    }
+
     /// Everything that was called or made, in that order.
     #[must_use]
     pub fn objects(&self) -> &[Object] {
@@ -194,7 +207,7 @@ impl Graph {
     /// Keys and values of a dictionary, or those that were set on an object; nothing for anything else.
     ///
     /// As they were set: a key may come again, and then the later value counts.
-    pub fn pairs(&self, id: NodeId) -> impl DoubleEndedIterator<Item = (NodeId, NodeId)> + '_ {
+    pub fn pairs(&self, id: NodeId) -> impl DoubleEndedIterator<Item = (NodeId, NodeId)> + ExactSizeIterator + '_ {
         let seq = match self.node(id) {
             Node::Dict(seq) => self.seq(seq),
             Node::Object(at) => self.objects.get(at as usize).map_or(&[][..], |object| self.seq(object.pairs)),
@@ -204,9 +217,18 @@ impl Graph {
     }
 
     /// The value under this key in [`Graph::pairs`].
+    ///
+    /// Large dictionaries get an index when they are first asked, since one may be asked again under a million names.
     #[must_use]
     pub fn get(&self, id: NodeId, key: &str) -> Option<NodeId> {
-        self.pairs(id).rev().find(|&(name, _)| self.str(name) == Some(key)).map(|(_, value)| value)
+        if self.pairs(id).len() <= SCANNED {
+            return self.pairs(id).rev().find(|&(name, _)| self.str(name) == Some(key)).map(|(_, value)| value);
+        }
+        let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = indexes.entry(id).or_insert_with(|| {
+            self.pairs(id).filter_map(|(name, value)| Some((self.str(name)?.into(), value))).collect()
+        });
+        index.get(key).copied()
     }
 
     /// What a call or class gave, if it is that.
@@ -234,9 +256,21 @@ impl Graph {
     }
 
     /// The name whose call gave the object, or whose instance it is.
+    ///
+    /// Old torch files wrap the class in a persistent id, `("module", class, file, source)`, to carry its source along.
     #[must_use]
     pub fn class(&self, id: NodeId) -> Option<&Global> {
-        self.object(id).and_then(|object| self.global(object.callee))
+        let callee = self.object(id)?.callee;
+        self.global(self.unwrapped(callee))
+    }
+
+    /// The class inside the persistent id of a class with its source, or the node itself.
+    pub(super) fn unwrapped(&self, id: NodeId) -> NodeId {
+        let Node::Persistent(inner) = self.node(id) else { return id };
+        match self.items(inner) {
+            [tag, class, ..] if self.str(*tag) == Some("module") => *class,
+            _ => id,
+        }
     }
 
     /// Short text that is valid UTF-8.

@@ -1,17 +1,16 @@
-//! The stack machine. It imports nothing and calls nothing: a call becomes an [`Object`] that remembers it.
+//! The stack machine. It imports nothing and calls nothing: a call becomes an object that remembers it.
 //!
 //! The rules are those of the C unpickler of CPython, since that is what loads: a mark is a fence that no opcode but
 //! its own reaches over, `MEMOIZE` counts the places that are in use, frames are hints.
 
 use std::collections::HashMap;
 
-use super::globals;
-use super::graph::{Coding, Graph, Node, NodeId, Object, Seq, TextKind, Way};
-use super::input::{Input, Line};
+use super::graph::{Graph, Node, NodeId, Seq, TextKind, Way};
+use super::input::Input;
+use super::objects::Kind;
 use super::ops;
-use super::text;
-use super::trace::{Global, Oddity, Place, Trace};
-use super::{Pickle, broken, raw};
+use super::trace::{Oddity, Place, Trace};
+use super::{Pickle, broken};
 use crate::error::FormatError;
 use crate::limits::Limits;
 use crate::source::Section;
@@ -21,27 +20,27 @@ const DENSE_MEMO: usize = 1 << 26;
 const NO_NODE: NodeId = NodeId(u32::MAX);
 
 pub(super) struct Machine<'a> {
-    input: Input<'a>,
-    section: &'a Section,
-    arrays: Arrays,
-    limits: &'a Limits,
-    graph: Graph,
-    trace: Trace,
-    stack: Vec<NodeId>,
-    marks: Vec<usize>,
-    memo: Vec<NodeId>,
-    far_memo: HashMap<u64, NodeId>,
-    memo_len: u64,
+    pub(super) input: Input<'a>,
+    pub(super) section: &'a Section,
+    pub(super) arrays: Arrays,
+    pub(super) limits: &'a Limits,
+    pub(super) graph: Graph,
+    pub(super) trace: Trace,
+    pub(super) stack: Vec<NodeId>,
+    pub(super) marks: Vec<usize>,
+    pub(super) memo: Vec<NodeId>,
+    pub(super) far_memo: HashMap<u64, NodeId>,
+    pub(super) memo_len: u64,
     /// Numbers of the names, by what is written.
-    names: HashMap<(Box<str>, Box<str>), NodeId>,
-    place: Place,
-    protocol: u8,
-    frame_end: u64,
+    pub(super) names: HashMap<(Box<str>, Box<str>), NodeId>,
+    pub(super) place: Place,
+    pub(super) protocol: u8,
+    pub(super) frame_end: u64,
     /// Nodes for values that have no parts.
-    none: NodeId,
-    truth: NodeId,
-    falsehood: NodeId,
-    empty_tuple: NodeId,
+    pub(super) none: NodeId,
+    pub(super) truth: NodeId,
+    pub(super) falsehood: NodeId,
+    pub(super) empty_tuple: NodeId,
 }
 
 /// Whether raw arrays can stand in the stream.
@@ -355,24 +354,24 @@ impl Machine<'_> {
     }
 
     #[inline]
-    fn push(&mut self, node: Node) {
+    pub(super) fn push(&mut self, node: Node) {
         let id = self.graph.push(node);
         self.stack.push(id);
     }
 
-    fn fence(&self) -> usize {
+    pub(super) fn fence(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
 
     #[inline]
-    fn pop(&mut self) -> Result<NodeId, FormatError> {
+    pub(super) fn pop(&mut self) -> Result<NodeId, FormatError> {
         if self.stack.len() <= self.fence() {
             return Err(self.underflow());
         }
         self.stack.pop().ok_or_else(|| self.underflow())
     }
 
-    fn top(&self) -> Result<NodeId, FormatError> {
+    pub(super) fn top(&self) -> Result<NodeId, FormatError> {
         match self.stack.last() {
             Some(&top) if self.stack.len() > self.fence() => Ok(top),
             _ => Err(self.underflow()),
@@ -385,7 +384,7 @@ impl Machine<'_> {
         begin.ok_or_else(|| self.underflow())
     }
 
-    fn mark(&mut self) -> Result<usize, FormatError> {
+    pub(super) fn mark(&mut self) -> Result<usize, FormatError> {
         self.marks.pop().ok_or_else(|| self.broken("there is no mark"))
     }
 
@@ -399,7 +398,7 @@ impl Machine<'_> {
     }
 
     #[inline]
-    fn put(&mut self, index: u64) -> Result<(), FormatError> {
+    pub(super) fn put(&mut self, index: u64) -> Result<(), FormatError> {
         let top = self.top()?;
         let at = usize::try_from(index).unwrap_or(usize::MAX);
         // The array grows only where places are used one after the other; a far one costs what one entry costs.
@@ -430,7 +429,7 @@ impl Machine<'_> {
     }
 
     #[inline]
-    fn get(&mut self, index: u64) -> Result<(), FormatError> {
+    pub(super) fn get(&mut self, index: u64) -> Result<(), FormatError> {
         let near = usize::try_from(index).ok().and_then(|at| self.memo.get(at)).filter(|&&id| id != NO_NODE);
         match near.or_else(|| self.far_memo.get(&index)) {
             Some(&id) => {
@@ -439,26 +438,6 @@ impl Machine<'_> {
             }
             None => Err(self.broken(&format!("place `{index}` of the memo is empty"))),
         }
-    }
-
-    #[inline]
-    fn text(&mut self, kind: TextKind, len: u64) -> Result<(), FormatError> {
-        let id = match usize::try_from(len) {
-            Ok(len) if self.graph.has_room(len) => {
-                let bytes = self.input.take(len)?;
-                // Lone surrogates, which `pickle` writes, begin with this byte.
-                if kind == TextKind::Str && str::from_utf8(bytes).is_err() && !bytes.contains(&0xed) {
-                    return Err(self.broken("text is not UTF-8"));
-                }
-                self.graph.push_near(kind, bytes)
-            }
-            _ => {
-                let begin = self.input.skip(len)?;
-                self.graph.push_far(kind, begin, len, Coding::Plain)
-            }
-        };
-        self.stack.push(id);
-        Ok(())
     }
 
     fn tuple(&mut self, count: usize) -> Result<(), FormatError> {
@@ -473,280 +452,17 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn gather(&mut self, begin: usize, kind: fn(Seq) -> Node) {
+    pub(super) fn gather(&mut self, begin: usize, kind: fn(Seq) -> Node) {
         let seq = self.graph.new_seq(self.stack.get(begin..).unwrap_or_default());
         self.stack.truncate(begin);
         self.push(kind(seq));
     }
 
-    /// Adds what lies on the stack from `begin` on to what lies under it.
-    fn extend(&mut self, begin: usize, kind: Kind) -> Result<(), FormatError> {
-        if begin <= self.fence() {
-            return Err(self.underflow());
-        }
-        let Some((&target, added)) = self.stack.get(begin - 1..).and_then(<[NodeId]>::split_first) else {
-            return Err(self.underflow());
-        };
-        if added.is_empty() && kind != Kind::Members {
-            return Ok(());
-        }
-        let node = self.graph.node(target);
-        match (node, kind) {
-            (Node::List(seq), Kind::Items) => {
-                let seq = self.graph.extend(seq, added);
-                self.graph.set(target, Node::List(seq));
-            }
-            (Node::Dict(seq), Kind::Pairs) => {
-                let seq = self.graph.extend(seq, added);
-                self.graph.set(target, Node::Dict(seq));
-            }
-            (Node::Set(seq), Kind::Members) => {
-                let seq = self.graph.extend(seq, added);
-                self.graph.set(target, Node::Set(seq));
-            }
-            (Node::Object(at), _) => {
-                if let Some(&object) = self.graph.objects.get(at as usize) {
-                    let old = if kind == Kind::Pairs { object.pairs } else { object.items };
-                    let seq = self.graph.extend(old, added);
-                    if let Some(object) = self.graph.objects.get_mut(at as usize) {
-                        *(if kind == Kind::Pairs { &mut object.pairs } else { &mut object.items }) = seq;
-                    }
-                    self.used(object.callee, |global| &mut global.extended);
-                }
-            }
-            (Node::Global(_), _) => self.used(target, |global| &mut global.extended),
-            (Node::Persistent(_) | Node::Extension(_), _) => self.trace.note(Oddity::IndirectExtend, self.place),
-            _ => return Err(self.broken("items are added to a value that takes none")),
-        }
-        self.stack.truncate(begin);
-        Ok(())
-    }
-
-    fn used(&mut self, id: NodeId, use_of: fn(&mut Global) -> &mut super::trace::Uses) {
-        if let Node::Global(at) = self.graph.node(id)
-            && let Some(global) = self.graph.globals.get_mut(at as usize)
-        {
-            use_of(global).add(self.place);
-        }
-    }
-
-    fn call(&mut self, way: Way, callee: NodeId, args: NodeId, kwargs: Option<NodeId>) {
-        match self.graph.node(callee) {
-            Node::Global(_) => self.used(callee, |global| &mut global.called),
-            _ => self.trace.note(Oddity::IndirectCall, self.place),
-        }
-        let at = self.graph.objects.len() as u32;
-        let (items, pairs) = (Seq::default(), Seq::default());
-        self.graph.objects.push(Object { way, callee, args, kwargs, state: None, items, pairs, place: self.place });
-        self.push(Node::Object(at));
-    }
-
-    fn instance(&mut self, callee: NodeId, begin: usize) {
-        self.gather(begin, Node::Tuple);
-        if let Some(args) = self.stack.pop() {
-            self.call(Way::Instance, callee, args, None);
-        }
-    }
-
-    fn build(&mut self) -> Result<(), FormatError> {
-        let state = self.pop()?;
-        let target = self.top()?;
-        match self.graph.node(target) {
-            Node::Object(at) => {
-                let Some(object) = self.graph.objects.get_mut(at as usize) else { return Ok(()) };
-                object.state = Some(state);
-                let callee = object.callee;
-                self.used(callee, |global| &mut global.built);
-                if self.arrays == Arrays::Joblib
-                    && let Some(array) = raw::array_after(&self.graph, target)
-                {
-                    self.array(at, &array)?;
-                }
-            }
-            Node::Global(_) => self.used(target, |global| &mut global.altered),
-            _ => self.trace.note(Oddity::IndirectBuild, self.place),
-        }
-        Ok(())
-    }
-
-    /// Steps over the array that follows the object in the stream, or reads the pickle that stands for it.
-    fn array(&mut self, object: u32, array: &raw::RawArray) -> Result<(), FormatError> {
-        let Some(len) = array.len else {
-            let mut limits = *self.limits;
-            limits.pickle_ops = limits.pickle_ops.saturating_sub(self.trace.ops);
-            let begin = self.input.offset();
-            let inner = run(self.section, begin, &limits, Arrays::Never);
-            self.trace.ops += inner.trace.ops;
-            for global in inner.graph.globals() {
-                let id = self.global(&global.module, &global.name)?;
-                if global.called.count > 0 {
-                    self.used(id, |global| &mut global.called);
-                }
-                if global.built.count > 0 {
-                    self.used(id, |global| &mut global.built);
-                }
-            }
-            for &(oddity, _) in &inner.trace.oddities {
-                self.trace.note(oddity, self.place);
-            }
-            self.input.skip(inner.trace.end.saturating_sub(begin))?;
-            return inner.trace.error.map_or(Ok(()), Err);
-        };
-        if array.padded {
-            let padding = self.input.byte()?;
-            self.input.skip(padding.into())?;
-        }
-        let begin = self.input.skip(len)?;
-        self.graph.raw.insert(object, (begin, len));
-        Ok(())
-    }
-
-    fn global(&mut self, module: &str, name: &str) -> Result<NodeId, FormatError> {
-        let (real_module, real_name) = match self.protocol {
-            0..=2 => globals::renamed(module, name).unwrap_or((module, name)),
-            _ => (module, name),
-        };
-        let key = (Box::<str>::from(real_module), Box::<str>::from(real_name));
-        let id = match self.names.get(&key) {
-            Some(&id) => id,
-            None => {
-                let count = self.graph.globals.len() as u64 + 1;
-                Limits::at_most("number of names in a pickle", count, self.limits.metadata_entries)?;
-                let written = (real_module, real_name) != (module, name);
-                self.graph.globals.push(Global {
-                    module: real_module.into(),
-                    name: real_name.into(),
-                    written: written.then(|| Box::new((module.to_owned(), name.to_owned()))),
-                    imported: Default::default(),
-                    called: Default::default(),
-                    built: Default::default(),
-                    altered: Default::default(),
-                    extended: Default::default(),
-                });
-                let id = self.graph.push(Node::Global(count as u32 - 1));
-                self.names.insert(key, id);
-                id
-            }
-        };
-        self.used(id, |global| &mut global.imported);
-        Ok(id)
-    }
-
-    fn long(&mut self, len: u64) -> Result<(), FormatError> {
-        if len > super::graph::NEAR_BYTES as u64 {
-            let begin = self.input.skip(len)?;
-            let id = self.graph.push_far(TextKind::Integer, begin, len, Coding::Plain);
-            self.stack.push(id);
-            return Ok(());
-        }
-        let bytes = self.input.take(len as usize)?.to_vec();
-        self.push_integer(&bytes);
-        Ok(())
-    }
-
-    fn push_integer(&mut self, bytes: &[u8]) {
-        match text::small_integer(bytes) {
-            Some(value) => self.push(Node::Int(value)),
-            None => {
-                let id = self.graph.push_near(TextKind::Integer, bytes);
-                self.stack.push(id);
-            }
-        }
-    }
-
-    /// A line of a name; Python decodes it as UTF-8.
-    fn name_line(&mut self) -> Result<String, FormatError> {
-        let name = match self.input.line()? {
-            Line::Near(line) if line.len() <= super::graph::NEAR_BYTES => String::from_utf8(line.to_vec()).ok(),
-            _ => None,
-        };
-        name.ok_or_else(|| self.broken("a name is too long or not UTF-8"))
-    }
-
-    /// Opcodes with a line of digits, and `PERSID`.
-    fn number(&mut self, op: u8) -> Result<(), FormatError> {
-        let line = match self.input.line()? {
-            Line::Near(line) if line.len() <= 8192 => line.to_vec(),
-            _ => return Err(self.broken("a line is too long")),
-        };
-        let wrong = || broken(self.place.at, &format!("`{}` is no number", String::from_utf8_lossy(&line)));
-        match op {
-            ops::INT if line == b"00" => self.stack.push(self.falsehood),
-            ops::INT if line == b"01" => self.stack.push(self.truth),
-            ops::INT => {
-                let bytes = text::integer(&line).ok_or_else(wrong)?;
-                self.push_integer(&bytes);
-            }
-            ops::LONG => {
-                let digits = line.strip_suffix(b"L").unwrap_or(&line);
-                let bytes = text::integer(digits).ok_or_else(wrong)?;
-                self.push_integer(&bytes);
-            }
-            ops::FLOAT => {
-                let value = text::float(&line).ok_or_else(wrong)?;
-                self.push(Node::Float(value));
-            }
-            ops::PERSID => {
-                let id = self.graph.push_near(TextKind::Str, &line);
-                self.push(Node::Persistent(id));
-            }
-            _ => {
-                let index = str::from_utf8(line.trim_ascii()).ok().and_then(|digits| digits.parse().ok());
-                let index: u64 = index.ok_or_else(wrong)?;
-                if op == ops::GET { self.get(index)? } else { self.put(index)? }
-            }
-        }
-        Ok(())
-    }
-
-    /// `STRING` and `UNICODE`: a line with escapes.
-    fn spelled(&mut self, op: u8) -> Result<(), FormatError> {
-        let (kind, coding) = match op {
-            ops::STRING => (TextKind::OldStr, Coding::StringEscape),
-            _ => (TextKind::Str, Coding::RawUnicodeEscape),
-        };
-        let begin = self.input.offset();
-        let id = match self.input.line()? {
-            Line::Near(line) => {
-                let quotes = match (op, line) {
-                    (ops::STRING, [first @ (b'\'' | b'"'), .., last]) if first == last => 1,
-                    (ops::STRING, _) => return Err(self.broken("a string is not in quotes")),
-                    _ => 0,
-                };
-                let inner = line.get(quotes..line.len() - quotes).unwrap_or_default();
-                let decoded = match op {
-                    ops::STRING => text::string_escape(inner),
-                    _ => text::raw_unicode_escape(inner),
-                };
-                let inner_len = inner.len() as u64;
-                let decoded = decoded.ok_or_else(|| broken(self.place.at, "an escape is wrong"))?;
-                match self.graph.has_room(decoded.len()) {
-                    true => self.graph.push_near(kind, &decoded),
-                    false => self.graph.push_far(kind, begin + quotes as u64, inner_len, coding),
-                }
-            }
-            Line::Far(begin, len) if op == ops::STRING => {
-                self.graph.push_far(kind, begin + 1, len.saturating_sub(2), coding)
-            }
-            Line::Far(begin, len) => self.graph.push_far(kind, begin, len, coding),
-        };
-        self.stack.push(id);
-        Ok(())
-    }
-
-    fn underflow(&self) -> FormatError {
+    pub(super) fn underflow(&self) -> FormatError {
         self.broken("the stack is empty, or a mark is in the way")
     }
 
-    fn broken(&self, detail: &str) -> FormatError {
+    pub(super) fn broken(&self, detail: &str) -> FormatError {
         broken(self.place.at, detail)
     }
-}
-
-/// What is added to a container.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Items,
-    Pairs,
-    Members,
 }

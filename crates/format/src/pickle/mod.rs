@@ -14,7 +14,9 @@
 mod globals;
 mod graph;
 mod input;
+mod literals;
 mod machine;
+mod objects;
 pub mod ops;
 mod raw;
 mod text;

@@ -296,8 +296,7 @@ fn bombs_end_and_stay_small() {
     let far = b"K\x01r\xff\xff\xff\xff.";
     assert!(read_bytes(far).root.is_some());
     // Opcodes are counted.
-    let mut limits = Limits::default();
-    limits.pickle_ops = 100;
+    let limits = Limits { pickle_ops: 100, ..Limits::default() };
     let many = read(&Section::of_bytes("p", b"N0".repeat(100)), 0, &limits);
     assert!(matches!(many.trace.error, Some(FormatError::TooLarge { size: 101, .. })));
 }

@@ -13,7 +13,13 @@ impl Graph {
     /// Walks every value that can be reached from `root`, once each. Memory is bounded by the number of values.
     #[must_use]
     pub fn walk(&self, root: NodeId) -> Walk<'_> {
-        Walk { graph: self, seen: vec![0; self.len().div_ceil(64)], stack: vec![root] }
+        self.walk_all(vec![root])
+    }
+
+    /// As [`Graph::walk`], from any of several roots.
+    #[must_use]
+    pub fn walk_all(&self, roots: Vec<NodeId>) -> Walk<'_> {
+        Walk { graph: self, seen: vec![0; self.len().div_ceil(64)], stack: roots }
     }
 }
 

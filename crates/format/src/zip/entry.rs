@@ -95,15 +95,22 @@ impl Entry {
         let short16 = |at| u16_at(&fixed, at).unwrap_or_default();
         let short32 = |at| u32_at(&fixed, at).unwrap_or_default();
         let (name_len, extra_len) = (u64::from(short16(26)), u64::from(short16(28)));
-        let variable = section.read(WHAT, self.header + LOCAL_LEN, name_len + extra_len)?;
-        let (name, extra) = variable.split_at(name_len as usize);
+        // A million entries may name one header: nothing is read that is not needed.
+        let same_len = name_len == self.raw_name.len() as u64;
+        let name = if same_len { section.read(WHAT, self.header + LOCAL_LEN, name_len)? } else { Vec::new() };
+        let wide = short32(18) == u32::MAX || short32(22) == u32::MAX;
+        let extra_at = (self.header + LOCAL_LEN).checked_add(name_len).filter(|_| wide);
+        let extra = extra_at.map_or(Ok(Vec::new()), |at| section.read(WHAT, at, extra_len))?;
         let mut found = Vec::new();
         let mut differs = |what: &str, local: String, central: String| {
             if local != central {
                 found.push(format!("the local header says {what} `{local}`, the directory `{central}`"));
             }
         };
-        differs("name", text(name), text(&self.raw_name));
+        match same_len {
+            true => differs("name", text(&name), text(&self.raw_name)),
+            false => differs("length of the name", name_len.to_string(), self.raw_name.len().to_string()),
+        }
         differs("method", short16(8).to_string(), self.method.to_string());
         let secret = ENCRYPTED | PATCHED | STRONG | MASKED;
         differs("flags", format!("{:#x}", short16(6) & secret), format!("{:#x}", self.flags & secret));
@@ -112,7 +119,7 @@ impl Entry {
         if !(late && short32(14) == 0) {
             differs("checksum", format!("{:#010x}", short32(14)), format!("{:#010x}", self.crc));
         }
-        let mut wide = Wide::of(extra);
+        let mut wide = Wide::of(&extra);
         let (size, stored) = (wide.next(short32(22))?, wide.next(short32(18))?);
         if !(late && size == 0) {
             differs("size", size.to_string(), self.size_bytes.to_string());

@@ -104,8 +104,7 @@ fn wrong_checksums_and_sizes_are_errors_of_the_member() {
 
 #[test]
 fn bombs_are_refused_before_they_are_decoded() {
-    let mut limits = Limits::default();
-    limits.decoded_bytes = 1 << 20;
+    let limits = Limits { decoded_bytes: 1 << 20, ..Limits::default() };
     let lies = Lies { deflate: true, ..Lies::default() };
     let member = open(Made::default().lie("x", &vec![0; 2 << 20], &lies).finish()).open_named("x").unwrap();
     assert!(matches!(member.bytes(&limits), Err(FormatError::TooLarge { .. })));
@@ -137,8 +136,7 @@ proptest! {
         }
         if let Ok(mut archive) = Archive::read(&Section::of_bytes("x", bytes), &Limits::default()) {
             archive.check();
-            let mut limits = Limits::default();
-            limits.decoded_bytes = 1 << 20;
+            let limits = Limits { decoded_bytes: 1 << 20, ..Limits::default() };
             for index in 0..archive.entries().len() {
                 if let Ok(member) = archive.open(index) {
                     let _ = member.bytes(&limits);
