@@ -41,6 +41,7 @@ pub const RESERVED_NAMESPACES: &[&str] = &[
     "spaces",
     "tasks",
     "uploads",
+    "v1",
     "v2",
     "xet",
 ];
