@@ -21,6 +21,17 @@ pub fn json(value: &serde_json::Value) -> std::io::Result<()> {
     data(&format!("{value:#}"))
 }
 
+/// Writes a JSON document to stdout while it is serialised.
+///
+/// # Errors
+/// When stdout is closed.
+pub fn document(value: &impl serde::Serialize) -> std::io::Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
 /// Says what happened, to people only.
 pub fn note(text: &str) {
     line(text);

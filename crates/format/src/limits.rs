@@ -24,7 +24,7 @@ pub struct Limits {
     pub depth: u64,
     /// Most members of an archive, groups of a file, or files of a folder; 262,144 by default.
     pub members: u64,
-    /// Most bytes that are decoded at once: a compressed member, a chunk, a small file read whole; 1 GiB by default.
+    /// Most bytes that are decoded at once: a compressed member, a chunk, a small file read whole; 256 MiB by default.
     pub decoded_bytes: u64,
     /// Largest ratio of decoded to stored bytes of one stream of more than 16 MiB; 1,100 by default, a little more than
     /// deflate can do.
@@ -56,7 +56,7 @@ impl Default for Limits {
             pickle_ops: 50_000_000,
             depth: 128,
             members: 1 << 18,
-            decoded_bytes: 1 << 30,
+            decoded_bytes: 256 << 20,
             inflate_ratio: 1_100,
             text_bytes: 64 << 20,
             shard_bytes: 96 << 20,

@@ -18,6 +18,10 @@ use crate::tensor::Tensor;
 const BAND_BYTES: u64 = 4 << 20;
 /// Bytes of a tensor that one thread takes at a time.
 const TASK_BYTES: u64 = 64 << 20;
+/// A tensor that claims more elements than this, in bytes, must have a fair part of them stored.
+const UNSTORED_BYTES: u64 = 256 << 20;
+/// How many times more bytes a tensor may have than are stored of it: fill values, expanded views, compression.
+const UNSTORED_RATIO: u64 = 256;
 /// Elements whose mean is taken together; they stay in the first cache.
 const RUN: usize = 2048;
 
@@ -312,6 +316,7 @@ impl Task {
         limits: &Limits,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Read, FormatError> {
+        check_stored(tensor)?;
         let mut elements = Elements::new(folder, tensor, limits)?;
         let mut stats = wanted.stats.then(Stats::default);
         let mut hasher = wanted.sha256.then(sha2::Sha256::new);
@@ -333,6 +338,17 @@ impl Task {
         }
         Ok(Read { stats, sha256: hasher.map(|hasher| hasher.finalize().into()) })
     }
+}
+
+/// Refuses a tensor that would take days to read although a few bytes are stored.
+fn check_stored(tensor: &Tensor) -> Result<(), FormatError> {
+    let size = tensor.size_bytes();
+    let stored = tensor.pieces.iter().fold(0u64, |sum, piece| sum.saturating_add(piece.stored.size_bytes()));
+    if size <= UNSTORED_BYTES.max(stored.saturating_mul(UNSTORED_RATIO)) {
+        return Ok(());
+    }
+    let detail = format!("tensor `{}` has {size} bytes by its shape, of which {stored} are stored", tensor.name);
+    Err(FormatError::Unsupported { what: "reading a tensor that is hardly there", detail })
 }
 
 #[cfg(test)]
@@ -366,6 +382,16 @@ mod tests {
             prop_assert!(close(stats.std(), variance.sqrt()), "{} {}", stats.std(), variance.sqrt());
             prop_assert!(close(stats.norm(), finite.iter().map(|value| value * value).sum::<f64>().sqrt()));
         }
+    }
+
+    #[test]
+    fn a_tensor_that_is_hardly_there_is_not_read_for_days() {
+        let fill = Stored::Fill([0u8].as_slice().into());
+        let tensor = Tensor::plain("t", Dtype::U8, vec![1 << 50], fill);
+        let folder = MemoryFolder::default();
+        let wanted = Wanted { stats: true, sha256: true };
+        let found = read_all(&folder, &[&tensor], wanted, &Limits::default(), &|_| {});
+        assert!(found[0].as_ref().unwrap_err().to_string().contains("of which 1 are stored"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use clap::Args;
 use regex_lite::Regex;
 use weighthouse::Error;
 use weighthouse::format::Folder;
-use weighthouse::inspect::{Inspection, Options, inspect, json};
+use weighthouse::inspect::{Document, Inspection, Options, inspect};
 use weighthouse::local::LocalFolder;
 use weighthouse_hub::client::RemoteFolder;
 
@@ -87,11 +87,7 @@ impl Inspect {
         bar.clear();
         let found = found.map_err(|error| self.explain(error))?;
         if self.json {
-            let mut document = json(&found, &self.target);
-            if let (Some(bytes), Some(map)) = (wire_bytes, document.as_object_mut()) {
-                map.insert("wire_bytes".to_owned(), bytes.into());
-            }
-            ui::json(&document)?;
+            ui::document(&Document { inspection: &found, target: &self.target, wire_bytes })?;
             return Ok(());
         }
         ui::data(self.show(&found, filter.as_ref()).trim_end())?;

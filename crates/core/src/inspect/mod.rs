@@ -17,7 +17,7 @@ use weighthouse_format::{Folder, Limits, Tensor};
 use crate::Error;
 use crate::card::Card;
 
-pub use json::json;
+pub use json::Document;
 
 /// Longest card that is read, in bytes.
 const MAX_CARD_BYTES: u64 = 4 << 20;
@@ -66,11 +66,18 @@ pub fn inspect(
         let tensors: Vec<&Tensor> = inspection.checkpoint.tensors().collect();
         let total = tensors.iter().fold(0u64, |sum, tensor| sum.saturating_add(tensor.size_bytes()));
         let wanted = Wanted { stats: options.stats, sha256: options.hash };
-        let found = stats::read_all(folder, &tensors, wanted, &limits, &|bytes| progress(bytes, total));
+        let found = stats::read_all(folder, &tensors, wanted, &data_limits(), &|bytes| progress(bytes, total));
         inspection.reads = found.into_iter().map(|read| read.map_err(|error| chain(&error))).collect();
         inspection.look_at_values();
     }
     Ok(inspection)
+}
+
+/// Whoever asks for all elements wants large compressed arrays too, which are decoded whole.
+fn data_limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.decoded_bytes = 1 << 30;
+    limits
 }
 
 /// An error with its causes.

@@ -46,7 +46,8 @@ fn values_that_are_odd_become_warnings() {
             "tensor `copy` has the same values as `one`",
         ]
     );
-    let json = json(&found, "m");
+    let document = Document { inspection: &found, target: "m", wire_bytes: None };
+    let json = serde_json::to_value(document).unwrap();
     assert_eq!(json["tensors"][3]["stats"]["mean"], 1.5);
     assert_eq!(json["tensors"][3]["sha256"], json["tensors"][4]["sha256"]);
     assert_eq!(json["parameters"]["total"], 10);
