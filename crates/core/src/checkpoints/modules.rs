@@ -11,6 +11,8 @@ use weighthouse_format::Tensor;
 
 /// Characters that separate the parts of a name.
 const SEPARATORS: [char; 2] = ['.', '/'];
+/// Modules that are shown together because each holds nothing but the next.
+const MAX_CHAIN: usize = 6;
 
 /// Sorted names and running sums over them.
 #[derive(Debug, Default)]
@@ -155,7 +157,7 @@ impl Modules {
     fn folded_row(&self, tensors: &[Tensor], group: Range<usize>, depth: usize) -> Row {
         let mut end = depth + 1;
         let numbered = part(self.name_at(tensors, group.start), depth).and_then(whole_number).is_some();
-        while !numbered && self.parts(tensors, group.start) > end + 1 {
+        while !numbered && end - depth < MAX_CHAIN && self.parts(tensors, group.start) > end + 1 {
             let first = part(self.name_at(tensors, group.start), end);
             if first != part(self.name_at(tensors, group.end - 1), end) || first.and_then(whole_number).is_some() {
                 break;

@@ -428,7 +428,7 @@ async fn the_same_tensor_is_found_only_where_the_viewer_may_look(catalog: Catalo
     let some = [many[7].place.clone(), many[8].place.clone(), tensor(9_999, &[]).place];
     assert_eq!(tensors.several(&first, &some).await.unwrap().len(), 2);
     let commit = GitOid([7; 20]);
-    let at = |source, path: &str| RepoSource { source, path: path.to_owned() };
+    let at = |source, path: &str| RepoSource { source, path: path.to_owned(), page: String::new() };
     tensors.note(&open.key, &commit, &[at(one, "a")]).await.unwrap();
     tensors.note(&open.key, &commit, &[at(one, "model.safetensors")]).await.unwrap();
     tensors.note(&hidden.key, &commit, &[at(two, "x.gguf")]).await.unwrap();
