@@ -315,19 +315,22 @@ async fn strips(
             let share = if high > low { (value / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0) } else { 0.5 };
             ((share * STEPS as f64) as usize).min(STEPS - 1) + 1
         };
-        let cell = |(x, ((layer, at, tensor), value)): (usize, (&(u64, usize, &Tensor), &Option<f64>))| Cell {
-            x: x * 10,
-            // Step 0 is for what is not known.
-            step: value.map_or(0, step),
-            here: *at == here,
-            layer: *layer,
-            url: links.tensor(&tensor.name),
-            value: value.map_or_else(|| "–".to_owned(), number),
-        };
+        let mut cells = Vec::with_capacity(members.len());
+        for ((layer, at, tensor), value) in members.iter().zip(&values) {
+            cells.push(Cell {
+                x: cells.len() * 10,
+                // Step 0 is for what is not known.
+                step: value.map_or(0, step),
+                here: *at == here,
+                layer: *layer,
+                url: links.tensor(&tensor.name),
+                value: value.map_or_else(|| "–".to_owned(), number),
+            });
+        }
         strips.push(Strip {
             pattern: name(&series.pattern),
             width: members.len() * 10,
-            cells: members.iter().zip(&values).enumerate().map(cell).collect(),
+            cells,
             low: number(low),
             high: number(high),
         });

@@ -372,7 +372,7 @@ async fn work_is_done_by_one_and_not_lost(catalog: Catalog) {
     assert_eq!(jobs.take("read", 9, 100, 3).await.unwrap(), None, "not due yet");
     assert_eq!(jobs.take("other", 10, 100, 3).await.unwrap(), None);
     let (one, two) = tokio::join!(jobs.take("read", 10, 100, 3), jobs.take("read", 10, 100, 3));
-    let mut taken = vec![one.unwrap().unwrap(), two.unwrap().unwrap()];
+    let mut taken = [one.unwrap().unwrap(), two.unwrap().unwrap()];
     taken.sort_by(|one, two| one.subject.cmp(&two.subject));
     assert_eq!(taken.iter().map(|job| job.subject.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(jobs.take("read", 99, 200, 3).await.unwrap(), None, "both are held");
