@@ -1,34 +1,20 @@
-"""The pages, as a reader sees them: in Chromium, narrow and wide, light and dark, with and without script.
-
-Screenshots of every page lie in pytest's temporary folder, `pages0`.
-"""
+"""The pages, as a reader sees them: in Chromium, narrow and wide, light and dark, with and without script."""
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
-from harness.drivers import PROGRAMS
+from harness.browser import Open
 from harness.hub import Account, Hub
 from harness.seed import Seed
 from harness.wire import Wire, regular
 
 pytestmark = pytest.mark.browser
-
-# Without these Chromium looks up hosts of its maker at every start.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 PAGES = {
     "list": "/",
@@ -38,6 +24,9 @@ PAGES = {
     "folder": "/{repo}/tree/main/data",
     "text": "/{repo}/blob/main/config.json",
     "tensors": "/{repo}/blob/main/model.safetensors",
+    "inside": "/{repo}/tensors/main",
+    "tensor": "/{repo}/tensors/main?name=weight",
+    "architecture": "/{repo}/architecture/main",
     "binary": "/{repo}/blob/main/weights/tiny-Q4_0.gguf",
     "commits": "/{repo}/commits/main",
     "commit": "/{repo}/commit/{commit}",
@@ -56,57 +45,6 @@ tags: ["<script>window.hacked = 1</script>"]
 <iframe srcdoc="<script>parent.hacked = 1</script>"></iframe>
 <a href="javascript:window.hacked = 1">a link</a> [another](javascript:window.hacked=1)
 """
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all tests."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=PROGRAMS["browser"], args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser, hub: Hub) -> Iterator[Open]:
-    """Opens pages of the hub in a window of their own, and afterwards looks for complaints and foreign requests."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_page(path: str, *, width: int = 1280, scheme: str = "light", script: bool = True) -> Page:
-        context = browser.new_context(
-            base_url=hub.url,
-            viewport={"width": width, "height": 900},
-            color_scheme=scheme,  # type: ignore[arg-type]
-            java_script_enabled=script,
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.extend(foreign(request.url, hub)))
-        response = page.goto(path)
-        assert response is not None and response.status == 200, path
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not complaints
-
-
-def foreign(url: str, hub: Hub) -> list[str]:
-    """The address, if it leads away from the hub."""
-    return [] if url.startswith((hub.url + "/", "data:")) else [f"asks {url}"]
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go."""
-    return tmp_path_factory.mktemp("pages")
-
 
 @pytest.fixture
 def address(seed: Seed) -> Callable[[str], str]:
@@ -270,7 +208,7 @@ def test_the_first_byte_comes_within_50_ms(anonymous: Wire, address: Callable[[s
 
 def test_each_page_names_its_json_twin(open_page: Open, seed: Seed, hub: Hub, anonymous: Wire) -> None:
     """The same facts for programs, at an address that answers."""
-    for name in ("list", "card", "files", "commits"):
+    for name in ("list", "card", "files", "commits", "inside", "tensor", "architecture"):
         page = open_page(PAGES[name].format(repo=seed.repo))
         twin = page.locator("link[rel=alternate][type='application/json']").get_attribute("href")
         assert twin is not None

@@ -36,7 +36,7 @@ use weighthouse_store::digest::{GitOid, Sha256};
 use crate::access::{Caller, Repo};
 use crate::browse::FileRecord;
 use crate::revision::Revision;
-use crate::{Error, Hub, names};
+use crate::{Error, Hub};
 
 use crate::inspect::diagram::{Block, diagram};
 use crate::inspect::modules::Modules;
@@ -126,10 +126,7 @@ pub enum Progress {
     /// It waits, or is under way.
     Waiting,
     /// It was tried and did not succeed; it may be tried again.
-    Failed {
-        /// What the last attempt said.
-        error: String,
-    },
+    Failed,
     /// Nobody asked for it, as for datasets.
     Never,
 }
@@ -289,6 +286,15 @@ impl Inside {
         files.collect::<std::collections::HashSet<_>>().len()
     }
 
+    /// The tensor at a place of the index, for links from where names may differ.
+    #[must_use]
+    pub fn at_place(&self, place: &str) -> Option<(Part, &Tensor)> {
+        [Part::Weights, Part::Optimizer].into_iter().find_map(|part| {
+            let here = |tensor: &&Tensor| self.indexed_place(tensor).is_some_and(|found| found.place == place);
+            Some((part, self.tensors(part).iter().find(here)?))
+        })
+    }
+
     fn indexed_place(&self, tensor: &Tensor) -> Option<place::Place> {
         place::of(tensor, |path| self.files.get(path).map(|record| record.sha256))
     }
@@ -373,7 +379,11 @@ impl Hub {
     async fn read_inside(&self, revision: &Revision, path: &str, budget_bytes: u64) -> Result<Arc<Inside>, Error> {
         let name = revision.oid.to_string();
         // One file is read with those around it, which it may name; a folder with everything below it.
-        let is_file = !path.is_empty() && self.file(revision, &name, path).await.is_ok();
+        let is_file = match self.file(revision, &name, path).await {
+            Ok(_) => true,
+            Err(Error::EntryNotFound { .. }) => false,
+            Err(error) => return Err(error),
+        };
         let (folder, file) = match path.rsplit_once('/') {
             _ if path.is_empty() => (String::new(), None),
             Some((folder, file)) if is_file => (format!("{folder}/"), Some(file.to_owned())),
@@ -430,7 +440,8 @@ impl Hub {
         let subject = record::subject(&repo.record.key, &revision.oid);
         Ok(match self.catalog().jobs().get(jobs::READ, &subject).await? {
             None => Progress::Never,
-            Some(job) if !job.error.is_empty() && !job.held => Progress::Failed { error: names::shorten(&job.error) },
+            // The log says why: the words of a storage or a database are no reader's business.
+            Some(job) if !job.error.is_empty() && !job.held => Progress::Failed,
             Some(_) => Progress::Waiting,
         })
     }

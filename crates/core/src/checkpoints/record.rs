@@ -183,13 +183,14 @@ struct Indexer {
 struct Source {
     id: SourceId,
     path: String,
+    page: String,
 }
 
 impl Indexer {
     fn run(mut self, inside: &Inside, repo: &RepoKey, commit: GitOid) -> Result<Reading, Error> {
         let mut reading = describe(inside);
         for tensor in inside.checkpoint.tensors() {
-            self.index(tensor, &mut reading)?;
+            self.index(tensor, "", &mut reading)?;
         }
         // The same weights in other forms are found too.
         let mut gguf = inside.gguf.clone();
@@ -205,25 +206,26 @@ impl Indexer {
                     gguf.clone_from(&alone.gguf);
                 }
                 for tensor in alone.checkpoint.tensors() {
-                    self.index(tensor, &mut reading)?;
+                    self.index(tensor, file, &mut reading)?;
                 }
             }
         }
         self.flush()?;
         reading.gguf = gguf;
-        let found = self.sources.into_values().map(|source| RepoSource { source: source.id, path: source.path });
+        let found = self.sources.into_values();
+        let found = found.map(|source| RepoSource { source: source.id, path: source.path, page: source.page });
         let found: Vec<RepoSource> = found.collect();
         self.runtime.block_on(self.hub.catalog().tensors().note(repo, &commit, &found))?;
         Ok(reading)
     }
 
-    /// Reads a tensor whole, unless it is on record, and has it recorded.
-    fn index(&mut self, tensor: &Tensor, reading: &mut Reading) -> Result<(), Error> {
+    /// Reads a tensor whole, unless it is on record, and has it recorded. `page` is the file that was read alone, if any.
+    fn index(&mut self, tensor: &Tensor, page: &str, reading: &mut Reading) -> Result<(), Error> {
         let folder = &self.folder;
         let Some(place) = place::of(tensor, |path| folder.record(path).map(|record| record.sha256)) else {
             return Ok(());
         };
-        let source = self.source(&place)?;
+        let source = self.source(&place, page)?;
         if tensor.dtype.block_bytes() == 0 {
             return Ok(());
         }
@@ -267,7 +269,7 @@ impl Indexer {
     }
 
     /// The source of a place; when it occurs first, what is on record of it is looked up.
-    fn source(&mut self, place: &Place) -> Result<SourceId, Error> {
+    fn source(&mut self, place: &Place, page: &str) -> Result<SourceId, Error> {
         if let Some(source) = self.sources.get(&place.source) {
             return Ok(source.id);
         }
@@ -275,7 +277,8 @@ impl Indexer {
         let id = self.runtime.block_on(tensors.source(&place.source))?;
         let known = self.runtime.block_on(tensors.known(id))?;
         self.seen.extend(known.into_iter().map(|(place, statistics)| ((id, place), odd_values(&statistics))));
-        self.sources.insert(place.source, Source { id, path: place.path.clone() });
+        let source = Source { id, path: place.path.clone(), page: page.to_owned() };
+        self.sources.insert(place.source, source);
         Ok(id)
     }
 

@@ -7,7 +7,7 @@ use super::modules::{Modules, Row, RowKind};
 /// Blocks of one level that are shown; the smallest of more are put together.
 const MAX_BLOCKS: usize = 14;
 /// Levels that are shown.
-const MAX_DEPTH: usize = 3;
+const MAX_DEPTH: usize = 4;
 
 /// A module, or several that are alike.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,6 +11,8 @@ use weighthouse_format::Tensor;
 
 /// Characters that separate the parts of a name.
 const SEPARATORS: [char; 2] = ['.', '/'];
+/// Modules that are shown together because each holds nothing but the next.
+const MAX_CHAIN: usize = 6;
 
 /// Sorted names and running sums over them.
 #[derive(Debug, Default)]
@@ -107,6 +109,19 @@ impl Modules {
         begin..begin + len
     }
 
+    /// Number of the tensor of a row: of a tensor, or of a module that holds nothing else.
+    #[must_use]
+    pub fn only_tensor(&self, tensors: &[Tensor], row: &Row) -> Option<usize> {
+        match &row.kind {
+            RowKind::Tensor(number) => Some(*number),
+            RowKind::Module { name, .. } if row.tensors == 1 => {
+                let at = self.range(tensors, name).start;
+                self.order.get(at).map(|&number| number as usize)
+            }
+            RowKind::Module { .. } => None,
+        }
+    }
+
     /// What lies directly in a module, which is `""` for the whole. With `fold`, neighbours that are numbered and alike
     /// stand together, and a module with nothing but one module in it is shown with it.
     #[must_use]
@@ -155,7 +170,7 @@ impl Modules {
     fn folded_row(&self, tensors: &[Tensor], group: Range<usize>, depth: usize) -> Row {
         let mut end = depth + 1;
         let numbered = part(self.name_at(tensors, group.start), depth).and_then(whole_number).is_some();
-        while !numbered && self.parts(tensors, group.start) > end + 1 {
+        while !numbered && end - depth < MAX_CHAIN && self.parts(tensors, group.start) > end + 1 {
             let first = part(self.name_at(tensors, group.start), end);
             if first != part(self.name_at(tensors, group.end - 1), end) || first.and_then(whole_number).is_some() {
                 break;
@@ -405,7 +420,12 @@ mod tests {
             assert_eq!(tensors[found].name, name);
         }
         assert_eq!(modules.find(&tensors, "a.c"), None);
-        let shown: u64 = modules.level(&tensors, "", true).iter().map(|row| row.tensors).sum();
+        let level = modules.level(&tensors, "", true);
+        let shown: u64 = level.iter().map(|row| row.tensors).sum();
+        for row in &level {
+            let only = modules.only_tensor(&tensors, row).map(|number| tensors[number].name.as_str());
+            assert_eq!(only.is_some(), row.tensors == 1, "{row:?}");
+        }
         assert_eq!(shown, names.len() as u64);
     }
 

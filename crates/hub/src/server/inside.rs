@@ -103,7 +103,7 @@ async fn tensors(visitor: Visitor, revision: &str, path: &str) -> Result<Respons
             let found = inside.modules(ask.part).level(tensors, &ask.module, ask.fold);
             let total = found.len();
             let page = found.into_iter().skip(begin).take(end - begin);
-            (page.filter_map(|row| level_row(&inside, tensors, row)).collect(), total)
+            (page.filter_map(|row| level_row(&inside, ask.part, row)).collect(), total)
         }
     };
     let progress = visitor.app.hub().reading(&repo, &at).await.map_err(|error| visitor.refuse(error))?;
@@ -140,7 +140,11 @@ pub(crate) fn search_names(inside: &Inside, part: Part, search: &str) -> Vec<usi
     inside.modules(part).sorted().filter(fits).collect()
 }
 
-fn level_row(inside: &Inside, tensors: &[Tensor], row: Row) -> Option<LevelRow> {
+fn level_row(inside: &Inside, part: Part, row: Row) -> Option<LevelRow> {
+    let tensors = inside.tensors(part);
+    if let Some(number) = inside.modules(part).only_tensor(tensors, &row) {
+        return Some(LevelRow::Tensor(info(inside, tensors.get(number)?)));
+    }
     Some(match row.kind {
         RowKind::Tensor(number) => LevelRow::Tensor(info(inside, tensors.get(number)?)),
         RowKind::Module { name, .. } => LevelRow::Module {

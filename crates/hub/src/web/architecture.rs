@@ -103,9 +103,9 @@ async fn show(visit: Visit, revision: String, path: String) -> Result<Response, 
     let blocks = known.map(|inside| inside.diagram()).unwrap_or_default();
     let total = blocks.iter().fold(0u64, |sum, block| sum.saturating_add(block.elements)).max(1);
     let mut picture = Picture { shapes: Vec::new(), total, links: &links };
-    let height = picture.draw(&blocks, Rect { x: 4, y: 4, width: WIDTH - 8, height: 0 }, true);
+    let height = picture.draw(&blocks, Rect { x: 4, y: 4, width: WIDTH - 8, height: 0 }, 1, true);
     let mut rows = Vec::new();
-    list(&blocks, 0, total, &links, &mut rows);
+    list(&blocks, (0, 1), total, &links, &mut rows);
     let (warnings, more_warnings) = known.map(|inside| warnings(inside)).unwrap_or_default();
     let title =
         if path.is_empty() { format!("Architecture of {}", head.id) } else { format!("Architecture of {path}") };
@@ -169,8 +169,9 @@ struct Picture<'a> {
 }
 
 impl Picture<'_> {
-    /// Draws blocks below each other from the top of `room` on; answers where they end.
-    fn draw(&mut self, blocks: &[Block], room: Rect, flow: bool) -> u64 {
+    /// Draws blocks below each other from the top of `room` on; answers where they end. What is around them is there
+    /// `times` times.
+    fn draw(&mut self, blocks: &[Block], room: Rect, times: u64, flow: bool) -> u64 {
         let mut y = room.y;
         for (at, block) in blocks.iter().enumerate() {
             if self.shapes.len() >= MAX_DRAWN {
@@ -181,10 +182,10 @@ impl Picture<'_> {
             let pad = if grouped { GAP } else { 0 };
             let inner = Rect { x: room.x + pad, y, width: room.width - 2 * pad - stack, height: 0 };
             let place = self.shapes.len();
-            self.shapes.push(self.block(block, Rect { height: LINE, ..inner }, flow && at > 0));
+            self.shapes.push(self.block(block, Rect { height: LINE, ..inner }, times, flow && at > 0));
             let mut end = y + LINE;
             if !block.inner.is_empty() {
-                end = self.draw(&block.inner, Rect { y: end, ..inner }, false);
+                end = self.draw(&block.inner, Rect { y: end, ..inner }, times.saturating_mul(block.alike), false);
             }
             if grouped {
                 end += GAP / 2;
@@ -199,8 +200,9 @@ impl Picture<'_> {
         y
     }
 
-    fn block(&self, block: &Block, room: Rect, arrow: bool) -> Drawn {
-        let share = block.elements as f64 / self.total as f64;
+    fn block(&self, block: &Block, room: Rect, around: u64, arrow: bool) -> Drawn {
+        let elements = block.elements.saturating_mul(around);
+        let share = elements as f64 / self.total as f64;
         let full = room.width;
         // What is there can be seen.
         let width = ((share * full as f64).round() as u64).clamp(u64::from(block.elements > 0) * 2, full);
@@ -219,7 +221,7 @@ impl Picture<'_> {
             role: block.role.as_str(),
             text: Rect { y: room.y + 17, ..room },
             bar: Rect { x: room.x, y: room.y + 23, width, height: 7 },
-            title: format!("{label}: {} parameters, {}", exact(block.elements), percent(share)),
+            title: format!("{label}: {} parameters, {}", exact(elements), percent(share)),
             url: (!block.module.is_empty()).then(|| self.links.module(&block.module)),
             arrow: arrow.then_some(room.y),
         }
@@ -233,7 +235,8 @@ fn percent(share: f64) -> String {
     }
 }
 
-fn list(blocks: &[Block], depth: usize, total: u64, links: &Links, rows: &mut Vec<Line>) {
+/// Blocks in order, `depth` deep, in modules that are there `times` times.
+fn list(blocks: &[Block], (depth, times): (usize, u64), total: u64, links: &Links, rows: &mut Vec<Line>) {
     for block in blocks {
         rows.push(Line {
             depth,
@@ -243,8 +246,8 @@ fn list(blocks: &[Block], depth: usize, total: u64, links: &Links, rows: &mut Ve
             alike: block.alike,
             tensors: exact(block.tensors),
             elements: exact(block.elements),
-            share: percent(block.elements as f64 / total as f64),
+            share: percent(block.elements.saturating_mul(times) as f64 / total as f64),
         });
-        list(&block.inner, depth + 1, total, links, rows);
+        list(&block.inner, (depth + 1, times.saturating_mul(block.alike)), total, links, rows);
     }
 }

@@ -45,6 +45,7 @@ impl PageError {
             }
             Error::Unauthenticated { .. } => (StatusCode::UNAUTHORIZED, "Log in first", message),
             Error::Denied { .. } => (StatusCode::FORBIDDEN, "Not allowed", message),
+            Error::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Not now", message),
             _ => match error.kind() {
                 ErrorKind::NotFound => (StatusCode::NOT_FOUND, "Not found", message),
                 ErrorKind::Malformed => (StatusCode::BAD_REQUEST, "That did not make sense", message),

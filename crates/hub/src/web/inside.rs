@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use weighthouse::Error;
 use weighthouse::access::Repo;
 use weighthouse::checkpoints::{Inside, Part, Progress};
 use weighthouse::revision::Revision;
-use weighthouse::{Error, ErrorKind};
 
 use super::address::encode_segment;
 use super::error::PageError;
@@ -40,7 +40,6 @@ pub(super) async fn open(visit: &Visit, revision: &str, path: &str, tab: &'stati
     let inside = match visit.hub().inside(&at, path).await {
         Ok(inside) => Ok(inside),
         Err(error @ Error::Malformed(_)) => Err(error.to_string()),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(visit.refuse(error)),
         Err(error) => return Err(visit.refuse(error)),
     };
     Ok(Opened { repo, at, head, inside })
@@ -54,9 +53,7 @@ pub(super) fn pending(progress: &Progress) -> Option<String> {
             "This commit is still being read: hashes, statistics and other places of a tensor come when that is done."
                 .to_owned(),
         ),
-        Progress::Failed { error } => {
-            Some(format!("Reading this commit in the background failed and will be tried again: {}.", name(error)))
-        }
+        Progress::Failed => Some("Reading this commit in the background failed; it will be tried again.".to_owned()),
         Progress::Never => Some(
             "This commit was not read in the background, so that there are no hashes and statistics of it.".to_owned(),
         ),

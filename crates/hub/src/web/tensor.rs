@@ -55,6 +55,8 @@ struct Page {
     also: Vec<Also>,
     /// What the form for another window keeps of the query.
     kept: Vec<(String, String)>,
+    /// Whether there is a form.
+    form: bool,
 }
 
 impl Page {
@@ -133,7 +135,12 @@ pub(super) async fn show(
     let hub = visit.hub();
     let missing = || Error::NotFound { what: "tensor", name: name(wanted) };
     let tensors = inside.tensors(ask.part);
-    let at = inside.modules(ask.part).find(tensors, wanted).ok_or_else(|| refuse(missing()))?;
+    let Some(at) = inside.modules(ask.part).find(tensors, wanted) else {
+        // The name came from another place, where the same tensor has it.
+        let found = visit.query.text("place").and_then(|place| inside.at_place(place));
+        let (part, tensor) = found.ok_or_else(|| refuse(missing()))?;
+        return Err(PageError::Elsewhere(Links::new(&opened.head, revision, path, part).tensor(&tensor.name)));
+    };
     let tensor = tensors.get(at).ok_or_else(|| refuse(missing()))?;
     let head = opened.head.clone();
     let links = Links::new(&head, revision, path, ask.part);
@@ -192,6 +199,8 @@ pub(super) async fn show(
             .filter(|(key, _)| matches!(key.as_str(), "name" | "part" | "stat"))
             .cloned()
             .collect(),
+        // A form cannot carry every character, and shows them to nobody; the links beside it do.
+        form: !tensor.name.is_empty() && name(&tensor.name) == tensor.name,
         head,
     };
     Ok(page(StatusCode::OK, &template))
@@ -209,9 +218,9 @@ async fn also_in(
     let also = |place: weighthouse::TensorPlace| {
         let paths = RepoPaths::new(place.kind, &place.repo);
         let commit = place.commit.to_string();
-        let address = paths.at("tensors", &commit, &place.path);
+        let address = paths.at("tensors", &commit, &place.page);
         Also {
-            url: format!("{address}?name={}", super::address::encode_segment(&place.name)),
+            url: format!("{address}?name={}&place={}", super::address::encode_segment(&place.name), place.place),
             here: place.repo == opened.repo.record.id && place.kind == opened.repo.record.kind,
             repo: place.repo,
             file: name(&place.path),
@@ -306,19 +315,22 @@ async fn strips(
             let share = if high > low { (value / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0) } else { 0.5 };
             ((share * STEPS as f64) as usize).min(STEPS - 1) + 1
         };
-        let cell = |(x, ((layer, at, tensor), value)): (usize, (&(u64, usize, &Tensor), &Option<f64>))| Cell {
-            x: x * 10,
-            // Step 0 is for what is not known.
-            step: value.map_or(0, step),
-            here: *at == here,
-            layer: *layer,
-            url: links.tensor(&tensor.name),
-            value: value.map_or_else(|| "–".to_owned(), number),
-        };
+        let mut cells = Vec::with_capacity(members.len());
+        for ((layer, at, tensor), value) in members.iter().zip(&values) {
+            cells.push(Cell {
+                x: cells.len() * 10,
+                // Step 0 is for what is not known.
+                step: value.map_or(0, step),
+                here: *at == here,
+                layer: *layer,
+                url: links.tensor(&tensor.name),
+                value: value.map_or_else(|| "–".to_owned(), number),
+            });
+        }
         strips.push(Strip {
             pattern: name(&series.pattern),
             width: members.len() * 10,
-            cells: members.iter().zip(&values).enumerate().map(cell).collect(),
+            cells,
             low: number(low),
             high: number(high),
         });

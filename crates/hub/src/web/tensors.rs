@@ -186,16 +186,27 @@ fn level(inside: &Inside, ask: &Ask, search: &str, first: usize, links: &Links) 
     let rows = inside.modules(ask.part).level(tensors, &ask.module, ask.fold);
     let total = rows.len();
     let widest = rows.iter().map(|row| row.elements).max().unwrap_or(0);
-    let line = |row: Row| line(&row, tensors, widest, links);
+    let modules = inside.modules(ask.part);
+    let line = |row: Row| match modules.only_tensor(tensors, &row).and_then(|number| tensors.get(number)) {
+        Some(tensor) => tensor_line(tensor, below_module(&tensor.name, &ask.module), widest, links),
+        None => line(&row, widest, links),
+    };
     Level { lines: rows.into_iter().skip(first).take(PAGE).map(line).collect(), total }
 }
 
-fn line(row: &Row, tensors: &[Tensor], widest: u64, links: &Links) -> Line {
+/// The name of a tensor without that of the module it is shown in.
+fn below_module<'a>(name: &'a str, module: &str) -> &'a str {
+    if module.is_empty() {
+        return name;
+    }
+    let parts = module.split(['.', '/']).count();
+    let end = name.match_indices(['.', '/']).nth(parts - 1);
+    end.and_then(|(at, _)| name.get(at + 1..)).unwrap_or_default()
+}
+
+fn line(row: &Row, widest: u64, links: &Links) -> Line {
     match &row.kind {
-        RowKind::Tensor(number) => match tensors.get(*number) {
-            Some(tensor) => tensor_line(tensor, &row.label, widest, links),
-            None => module_line(row, "", "", widest, links),
-        },
+        RowKind::Tensor(_) => module_line(row, "", "", widest, links),
         RowKind::Module { name, parent } => module_line(row, name, parent, widest, links),
     }
 }

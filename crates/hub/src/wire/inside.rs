@@ -186,7 +186,7 @@ pub struct AlsoIn {
     pub commit: String,
     /// File, from the root of the repository.
     pub file: String,
-    /// Name in that file.
+    /// Name where it was first seen.
     pub name: String,
 }
 
@@ -286,7 +286,7 @@ pub const fn index_word(progress: &Progress) -> &'static str {
     match progress {
         Progress::Done(_) => "done",
         Progress::Waiting => "waiting",
-        Progress::Failed { .. } => "failed",
+        Progress::Failed => "failed",
         Progress::Never => "never",
     }
 }

@@ -43,6 +43,8 @@ pub struct RepoSource {
     pub source: SourceId,
     /// Path of its first file.
     pub path: String,
+    /// File whose tensors have the recorded names; empty for the checkpoint as a whole.
+    pub page: String,
 }
 
 /// A tensor in some repository.
@@ -56,8 +58,12 @@ pub struct TensorPlace {
     pub commit: GitOid,
     /// Path of its first file.
     pub path: String,
-    /// Name in the file where it was first seen.
+    /// File whose tensors have the recorded names; empty for the checkpoint as a whole.
+    pub page: String,
+    /// Name where it was first seen, which may be another repository.
     pub name: String,
+    /// Digest over dtype, shape and layout.
+    pub place: String,
 }
 
 /// The tensor index.
@@ -169,12 +175,13 @@ impl Tensors<'_> {
         let failed = "recording where tensors lie";
         let mut tx = self.0.write().await?;
         let head = (
-            "INSERT INTO repo_sources (repo, source, path, commit_oid)",
-            4,
-            "ON CONFLICT (repo, source) DO UPDATE SET path = excluded.path, commit_oid = excluded.commit_oid",
+            "INSERT INTO repo_sources (repo, source, path, page, commit_oid)",
+            5,
+            "ON CONFLICT (repo, source) DO UPDATE
+             SET path = excluded.path, page = excluded.page, commit_oid = excluded.commit_oid",
         );
         insert_rows(&mut tx, failed, head, sources, |q, found| {
-            q.bind(repo.as_str()).bind(found.source.0).bind(&found.path).bind(commit.to_string())
+            q.bind(repo.as_str()).bind(found.source.0).bind(&found.path).bind(&found.page).bind(commit.to_string())
         })
         .await?;
         tx.commit().await.map_err(StoreError::database(failed))
@@ -191,10 +198,10 @@ impl Tensors<'_> {
         let mut binds = vec![hash.to_string(), dtype.to_owned(), encode_shape(shape)];
         let sees = viewer.sees(&mut binds);
         let sql = format!(
-            "SELECT r.kind, r.id, p.commit_oid, p.path, MIN(t.name) AS name
+            "SELECT r.kind, r.id, p.commit_oid, p.path, p.page, MIN(t.name) AS name, MIN(t.place) AS place
              FROM tensors t JOIN repo_sources p ON p.source = t.source JOIN repos r ON r.key = p.repo
              WHERE t.hash = $1 AND t.dtype = $2 AND t.shape = $3 AND {sees}
-             GROUP BY r.kind, r.id, p.commit_oid, p.path ORDER BY r.id, r.kind, p.path LIMIT {limit}"
+             GROUP BY r.kind, r.id, p.commit_oid, p.path, p.page ORDER BY r.id, r.kind, p.path LIMIT {limit}"
         );
         let statement = sqlx::query(AssertSqlSafe(sql)).persistent(false);
         let rows = binds
@@ -228,6 +235,8 @@ fn place(row: &AnyRow) -> Result<TensorPlace, StoreError> {
         repo: text(row, "id")?,
         commit: parsed(row, "commit_oid")?,
         path: text(row, "path")?,
+        page: text(row, "page")?,
+        place: text(row, "place")?,
         name: text(row, "name")?,
     })
 }

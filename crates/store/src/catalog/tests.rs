@@ -393,7 +393,7 @@ async fn work_is_done_by_one_and_not_lost(catalog: Catalog) {
     assert_eq!(jobs.take("read", 9, 100, 3).await.unwrap(), None, "not due yet");
     assert_eq!(jobs.take("other", 10, 100, 3).await.unwrap(), None);
     let (one, two) = tokio::join!(jobs.take("read", 10, 100, 3), jobs.take("read", 10, 100, 3));
-    let mut taken = vec![one.unwrap().unwrap(), two.unwrap().unwrap()];
+    let mut taken = [one.unwrap().unwrap(), two.unwrap().unwrap()];
     taken.sort_by(|one, two| one.subject.cmp(&two.subject));
     assert_eq!(taken.iter().map(|job| job.subject.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(jobs.take("read", 99, 200, 3).await.unwrap(), None, "both are held");
@@ -449,7 +449,7 @@ async fn the_same_tensor_is_found_only_where_the_viewer_may_look(catalog: Catalo
     let some = [many[7].place.clone(), many[8].place.clone(), tensor(9_999, &[]).place];
     assert_eq!(tensors.several(&first, &some).await.unwrap().len(), 2);
     let commit = GitOid([7; 20]);
-    let at = |source, path: &str| RepoSource { source, path: path.to_owned() };
+    let at = |source, path: &str| RepoSource { source, path: path.to_owned(), page: String::new() };
     tensors.note(&open.key, &commit, &[at(one, "a")]).await.unwrap();
     tensors.note(&open.key, &commit, &[at(one, "model.safetensors")]).await.unwrap();
     tensors.note(&hidden.key, &commit, &[at(two, "x.gguf")]).await.unwrap();

@@ -15,11 +15,13 @@ CREATE TABLE readings (tree TEXT PRIMARY KEY, version BIGINT NOT NULL, facts TEX
 
 -- Where tensors lie: the SHA-256 of a file, or a digest over several files that a tensor is pieced together from.
 CREATE TABLE tensor_sources (id BIGINT PRIMARY KEY, digest TEXT NOT NULL UNIQUE);
--- Which repositories have a source, and under which path in which of their commits it was seen last.
+-- Which repositories have a source, and under which path in which of their commits it was seen last. `page` is the file
+-- to look at for the names that were recorded, or empty for the checkpoint as a whole.
 CREATE TABLE repo_sources (
     repo TEXT NOT NULL,
     source BIGINT NOT NULL,
     path TEXT NOT NULL,
+    page TEXT NOT NULL,
     commit_oid TEXT NOT NULL,
     PRIMARY KEY (repo, source)
 );
