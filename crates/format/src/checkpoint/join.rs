@@ -254,7 +254,9 @@ impl Part {
         let aside = ASIDE.iter().any(|word| self.stem.contains(word));
         let known = KNOWN.contains(&self.stem.as_str());
         let bytes = match self.format {
-            Format::Gguf => self.contents.tensors.iter().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.size_bytes())),
+            Format::Gguf => {
+                self.contents.tensors.iter().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.size_bytes()))
+            }
             _ => 0,
         };
         let variant = self.stem.matches(['.', '_', '-']).count();

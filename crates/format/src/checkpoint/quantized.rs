@@ -149,7 +149,9 @@ impl<'a> Packing<'a> {
 /// Bits by the shapes: AWQ packs along the last axis, which the scales have unpacked; GPTQ along the first, whose length
 /// `g_idx` has.
 fn by_shapes(packed: &Tensor, scales: &Tensor, g_idx: Option<&Tensor>) -> Option<u64> {
-    let (&[rows, columns], &[groups, outputs]) = (packed.shape.as_slice(), scales.shape.as_slice()) else { return None };
+    let (&[rows, columns], &[groups, outputs]) = (packed.shape.as_slice(), scales.shape.as_slice()) else {
+        return None;
+    };
     let word = packed.dtype.block_bytes() * 8;
     let bits = match g_idx {
         Some(g_idx) if columns == outputs => rows.checked_mul(word)?.checked_div(g_idx.elements())?,

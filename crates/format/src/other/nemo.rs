@@ -121,7 +121,11 @@ fn weights(members: &[Member], contents: &mut Contents, limits: &Limits) {
         }
     }
     if files.len() > 1 {
-        contents.warn(WarningKind::Other, "", format!("{} ranks' weights are listed one by one, not merged", files.len()));
+        contents.warn(
+            WarningKind::Other,
+            "",
+            format!("{} ranks' weights are listed one by one, not merged", files.len()),
+        );
     }
     let inside = Inside::of(members);
     for metadata in inside.files.iter().filter(|file| file.path.ends_with("/.metadata")) {

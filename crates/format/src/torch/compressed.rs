@@ -64,7 +64,12 @@ pub(super) fn read(section: &Section, filter: Filter, limits: &Limits) -> Result
 }
 
 /// Moves a tensor from the decoded bytes behind the filter.
-pub(crate) fn behind(tensor: &mut Tensor, whole: &Stored, filter: Filter, decoded: &Section) -> Result<(), FormatError> {
+pub(crate) fn behind(
+    tensor: &mut Tensor,
+    whole: &Stored,
+    filter: Filter,
+    decoded: &Section,
+) -> Result<(), FormatError> {
     for piece in &mut tensor.pieces {
         let &Stored::File { begin, end, .. } = &piece.stored else { continue };
         let width = super::dtype::number_bytes(tensor.dtype);
