@@ -1,4 +1,4 @@
-//! Licenses and bans of `deny.toml`, over everything that the lock file names.
+//! Licenses and bans of `deny.toml`, over everything that the lock files name.
 //!
 //! cargo-deny would take longer to compile than the whole workspace; its two checks that matter here fit on this page.
 
@@ -39,13 +39,19 @@ struct Ban {
     name: String,
 }
 
-/// Checks every package of the lock file.
+/// Workspaces of the tests, each with a lock file of its own.
+const TESTS: [&str; 2] = ["tests/hf-hub/Cargo.toml", "tests/xet-peer/Cargo.toml"];
+
+/// Checks every package of the lock files.
 ///
 /// # Errors
 /// One line for each package that is banned, or whose license is not allowed.
 pub fn licenses() -> Result<()> {
     let deny: Deny = toml::from_str(&std::fs::read_to_string(shell::root().join("deny.toml"))?)?;
-    let packages = metadata::read(&[])?.packages;
+    let mut packages = metadata::read(&[])?.packages;
+    for manifest in TESTS {
+        packages.extend(metadata::read(&["--manifest-path", manifest])?.packages);
+    }
     let findings: Vec<String> = packages.iter().filter_map(|package| finding(package, &deny)).collect();
     if !findings.is_empty() {
         bail!("deny.toml refuses:\n  {}", findings.join("\n  "));

@@ -21,7 +21,7 @@ Usage: cargo xtask VERB
 
   check   formatting, clippy, walls, licenses, documentation
   test    set up what is missing, then run every test
-            --only PART[,PART]  of rust, python, models, js, hf-hub, browser
+            --only PART[,PART]  of rust, xet, python, models, formats, js, hf-hub, browser
             --write-matrix      write docs/reference/clients.md from this run
   walls   which room imports what (part of check)
   soak    the long fault tests, in release

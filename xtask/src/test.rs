@@ -11,8 +11,8 @@ use crate::s3::S3;
 use crate::tally::Tally;
 use crate::{apt, metadata, shell};
 
-/// Parts that can be chosen; all but the first are marks of the pytest suite in `tests/`.
-const PARTS: [&str; 7] = ["rust", "python", "models", "formats", "js", "hf-hub", "browser"];
+/// Parts that can be chosen; all but the first two are marks of the pytest suite in `tests/`.
+const PARTS: [&str; 8] = ["rust", "xet", "python", "models", "formats", "js", "hf-hub", "browser"];
 
 /// Flags of the verb.
 pub struct Options {
@@ -56,6 +56,9 @@ pub fn test(options: &Options) -> Result<()> {
     if clients.remove("rust") {
         tally += rust()?;
     }
+    if clients.remove("xet") {
+        tally += xet()?;
+    }
     if !clients.is_empty() {
         tally += with_clients(&clients, options.write_matrix)?;
     }
@@ -93,6 +96,15 @@ pub fn ensure_nextest() -> Result<()> {
         shell::run(&mut shell::command("cargo", &["install", "cargo-nextest", "--locked"]))?;
     }
     Ok(())
+}
+
+/// The hub beside the test server of the reference implementation of Xet; a workspace of its own, see its manifest.
+fn xet() -> Result<Tally> {
+    let target = metadata::read(&["--no-deps"])?.target_directory;
+    let mut tests = shell::command("cargo", &["test", "--locked"]);
+    tests.current_dir(environments::tests().join("xet-peer")).env("CARGO_TARGET_DIR", target.join("xet-peer"));
+    let (succeeded, text) = shell::watch(tests.env("WH_BIN", wh(&target)?).env("CARGO_TERM_COLOR", "never"))?;
+    Ok(Tally::of(succeeded, &text))
 }
 
 /// The pytest suite: real clients against a real `wh serve`.

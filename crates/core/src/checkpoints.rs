@@ -10,8 +10,6 @@
 //! Everything is addressed by content: two repositories with the same files share what is known of them. Rights are
 //! checked where a repository is opened, before anything here is asked.
 
-pub mod diagram;
-pub mod modules;
 mod place;
 mod record;
 pub mod series;
@@ -40,7 +38,8 @@ use crate::browse::FileRecord;
 use crate::revision::Revision;
 use crate::{Error, Hub, names};
 
-use modules::Modules;
+use crate::inspect::diagram::{Block, diagram};
+use crate::inspect::modules::Modules;
 use stored::{StoredFolder, explain};
 
 pub use record::{Finding, Reading, ReadingOptimizer, ReadingParameters};
@@ -248,6 +247,12 @@ impl Inside {
             folder: place.to_owned(),
             checkpoint,
         })
+    }
+
+    /// The architecture as blocks.
+    #[must_use]
+    pub fn diagram(&self) -> Vec<Block> {
+        diagram(&self.weights, self.tensors(Part::Weights))
     }
 
     /// Tensors of a part, in the order of the files.

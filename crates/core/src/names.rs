@@ -44,6 +44,7 @@ pub const RESERVED_NAMESPACES: &[&str] = &[
     "tasks",
     "tensors",
     "uploads",
+    "v1",
     "v2",
     "xet",
 ];

@@ -7,11 +7,12 @@ use weighthouse_store::catalog::jobs;
 use weighthouse_store::digest::Sha256;
 
 use super::stored::StoredFolder;
-use super::{Inside, Part, Progress, modules::RowKind, values::Npy};
+use super::{Inside, Part, Progress, values::Npy};
 use crate::access::{Caller, Repo};
 use crate::account::{NewAccount, NewToken};
 use crate::commit::{CommitMessage, Target};
 use crate::facts::Facts;
+use crate::inspect::modules::RowKind;
 use crate::repos::{ListQuery, NewRepo};
 use crate::revision::{MAIN, Revision};
 use crate::{Error, Hub, HubOptions, RepoKind, RepoSort, Scope, Storage};

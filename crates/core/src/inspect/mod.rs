@@ -2,8 +2,9 @@
 //!
 //! Only headers are read, unless statistics or digests of the tensors are asked for.
 
+pub mod diagram;
 mod json;
-mod modules;
+pub mod modules;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,6 @@ use crate::Error;
 use crate::card::Card;
 
 pub use json::json;
-pub use modules::{Module, tree};
 
 /// Longest card that is read, in bytes.
 const MAX_CARD_BYTES: u64 = 4 << 20;

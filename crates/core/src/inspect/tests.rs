@@ -1,5 +1,5 @@
+use weighthouse_format::Section;
 use weighthouse_format::source::MemoryFolder;
-use weighthouse_format::{Dtype, Section};
 
 use super::*;
 
@@ -59,31 +59,4 @@ fn the_card_gives_license_and_base() {
     let found = inspect(&folder, None, Options::default(), &|_, _| {}).unwrap();
     assert_eq!((found.license().as_deref(), found.base_models()), (Some("mit"), vec!["a/b".to_owned()]));
     assert!(found.reads.is_empty());
-}
-
-#[test]
-fn layers_that_are_alike_are_folded() {
-    let tensor = |name: String, shape: &[u64]| {
-        let stored = weighthouse_format::tensor::Stored::inline(&[]);
-        Tensor::plain(name, Dtype::F32, shape.to_vec(), stored)
-    };
-    let mut tensors = vec![tensor("embed.weight".to_owned(), &[10, 4])];
-    // As text sorts them: 0, 1, 10, 11, 2, …
-    let mut numbers: Vec<String> = (0..12).map(|number: u32| number.to_string()).collect();
-    numbers.sort();
-    tensors.extend(numbers.iter().map(|number| tensor(format!("layers.{number}.w"), &[4, 4])));
-    tensors.push(tensor("layers.12.w".to_owned(), &[4, 5]));
-    let tree = tree(&tensors);
-    assert_eq!(tree.elements, 40 + 12 * 16 + 20);
-    let layers = &tree.children[1];
-    let names: Vec<(&str, u64, u64)> =
-        layers.children.iter().map(|layer| (layer.name.as_str(), layer.repeats, layer.elements)).collect();
-    assert_eq!(names, [("0–11", 12, 192), ("12", 1, 20)]);
-}
-
-#[test]
-fn very_deep_names_do_not_overflow_the_stack() {
-    let stored = weighthouse_format::tensor::Stored::inline(&[]);
-    let deep = Tensor::plain("a.".repeat(2000), Dtype::F32, vec![1], stored);
-    assert_eq!(tree([&deep]).tensors, 1);
 }

@@ -155,6 +155,9 @@ impl Entry {
             || name.is_empty()
             || name.starts_with('/')
             || name.contains(['\\', '\0', char::REPLACEMENT_CHARACTER])
+            || name
+                .chars()
+                .any(|char| char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
             || name.split('/').any(|part| part == "..")
     }
 }

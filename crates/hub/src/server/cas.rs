@@ -42,6 +42,8 @@ pub(super) fn routes() -> Router<App> {
         .route("/xet/granted/{repo}/{account}/{xorb}/{len}", put(xorbs::put_granted).layer(DefaultBodyLimit::disable()))
         .route("/xet/v2/file-chunk-hashes/{file}", get(windows::chunk_hashes))
         .route("/xet/v1/telemetry", any(|| async { StatusCode::OK }))
+        // hf-xet 1.8 takes the path of the CAS away before it reports.
+        .route("/v1/telemetry", any(|| async { StatusCode::OK }))
         .route("/xet/v2/shards", post(shards::put_shard_v2).layer(DefaultBodyLimit::max(MAX_SHARD_BYTES)))
         .route("/xet/v2/reconstructions/{file}", get(plans::reconstruction_v2))
         .route("/xet/shard/{prefix}/{hash}", post(shards::put_shard).layer(DefaultBodyLimit::max(MAX_SHARD_BYTES)));

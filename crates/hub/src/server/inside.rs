@@ -11,10 +11,10 @@ use http::{HeaderValue, header};
 use tokio::sync::mpsc::Receiver;
 use weighthouse::StoreError;
 use weighthouse::access::Repo;
-use weighthouse::checkpoints::modules::{Row, RowKind};
 use weighthouse::checkpoints::values::Npy;
 use weighthouse::checkpoints::{Inside, Part, ReadingParameters};
 use weighthouse::format::Tensor;
+use weighthouse::inspect::modules::{Row, RowKind};
 use weighthouse::revision::Revision;
 
 use super::app::App;

@@ -4,8 +4,8 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
-use weighthouse::checkpoints::diagram::Block;
 use weighthouse::checkpoints::{Inside, Part};
+use weighthouse::inspect::diagram::Block;
 
 use super::error::PageError;
 use super::format::{count, exact};

@@ -5,9 +5,9 @@ use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
 use weighthouse::Error;
-use weighthouse::checkpoints::modules::{Row, RowKind};
 use weighthouse::checkpoints::{Inside, Part, Progress};
 use weighthouse::format::Tensor;
+use weighthouse::inspect::modules::{Row, RowKind};
 
 use super::address::encode_segment;
 use super::error::PageError;

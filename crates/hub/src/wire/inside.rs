@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weighthouse::checkpoints::diagram::Block;
 use weighthouse::checkpoints::values::{Histogram, Window};
 use weighthouse::checkpoints::{Part, Progress, ReadingParameters, TensorStats};
 use weighthouse::format::contents::Warning;
+use weighthouse::inspect::diagram::Block;
 
 use super::query::{Query, QueryError};
 

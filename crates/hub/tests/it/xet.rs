@@ -241,3 +241,12 @@ async fn a_granted_address_takes_the_xorb_it_was_made_for() {
     site.ask(&write, "POST", &commit, "").await.ok();
     send_shard(&site, &write, &up.shard).await.ok();
 }
+
+#[tokio::test]
+async fn reports_of_clients_are_taken_and_dropped() {
+    let site = Site::new().await;
+    for path in ["/xet/v1/telemetry", "/v1/telemetry"] {
+        site.ask("", "POST", path, "{\"event\":\"upload\"}").await.ok();
+        site.ask("not a token", "POST", path, vec![b'x'; 1 << 20]).await.ok();
+    }
+}

@@ -1,85 +1,40 @@
-//! The architecture as a column of blocks, repeated layers drawn once.
+//! The architecture as a column of blocks in the order that data take, repeated layers drawn once.
 
 use std::fmt::Write;
 
-use weighthouse::inspect::{Inspection, Module, tree};
+use weighthouse::inspect::Inspection;
+use weighthouse::inspect::diagram::{Block, diagram};
+use weighthouse::inspect::modules::Modules;
 
 use super::words::{count, plain};
 
 /// Characters of the widest bar.
-const BAR: usize = 28;
-/// Blocks in a column; more are folded into one line.
-const MAX_BLOCKS: usize = 24;
+const BAR: u64 = 24;
+/// Characters of a label.
+const WIDTH: usize = 40;
 
-/// Blocks from first to last, with bars as long as their share of the parameters.
+/// Draws boxes from input to answer, with bars as long as their share of the parameters.
 pub fn draw(found: &Inspection) -> String {
-    let root = tree(&found.checkpoint.contents.tensors);
-    let blocks = blocks(&root);
-    let mut out = String::new();
-    if blocks.is_empty() {
-        return out;
-    }
+    let tensors = &found.checkpoint.contents.tensors;
+    let blocks = diagram(&Modules::new(tensors), tensors);
     let largest = blocks.iter().map(|block| block.elements).max().unwrap_or(1).max(1);
-    let label = |block: &Block| {
-        let times = if block.repeats > 1 { format!("  × {}", block.repeats) } else { String::new() };
-        format!("{}{times}", plain(&block.name))
-    };
-    let width =
-        blocks.iter().take(MAX_BLOCKS).map(|block| label(block).chars().count()).max().unwrap_or(0).clamp(24, 60);
-    let _ = writeln!(out);
-    for (number, block) in blocks.iter().take(MAX_BLOCKS).enumerate() {
-        if number > 0 {
-            let _ = writeln!(out, "  {:>half$}", "│", half = width / 2 + 2);
-        }
-        let _ = writeln!(out, "  ┌{}┐", "─".repeat(width + 2));
-        let bar = (block.elements as f64 / largest as f64 * BAR as f64).round() as usize;
-        let _ = writeln!(out, "  │ {:<width$} │ {} {}", label(block), "█".repeat(bar.max(1)), count(block.elements));
-        for part in &block.parts {
-            let _ = writeln!(out, "  │   {:<inner$} │", plain(part), inner = width - 2);
-        }
-        let _ = writeln!(out, "  └{}┘", "─".repeat(width + 2));
-    }
-    if blocks.len() > MAX_BLOCKS {
-        let _ = writeln!(out, "  … and {} more blocks", blocks.len() - MAX_BLOCKS);
+    let mut out = String::new();
+    for (number, block) in blocks.iter().enumerate() {
+        let _ = if number > 0 { writeln!(out, "  {:>half$}", "↓", half = WIDTH / 2 + 2) } else { writeln!(out) };
+        let _ = writeln!(out, "  ┌{}┐", "─".repeat(WIDTH + 2));
+        line(&mut out, block, 0, largest);
+        let _ = writeln!(out, "  └{}┘", "─".repeat(WIDTH + 2));
     }
     out
 }
 
-/// One box of the diagram.
-struct Block {
-    name: String,
-    repeats: u64,
-    elements: u64,
-    parts: Vec<String>,
-}
-
-/// The outer modules; a module that only holds others is opened, so that layers are seen.
-fn blocks(root: &Module) -> Vec<Block> {
-    let mut found = Vec::new();
-    let mut pending: Vec<(&Module, String)> = root.children.iter().rev().map(|child| (child, String::new())).collect();
-    while let Some((module, prefix)) = pending.pop() {
-        let name = format!("{prefix}{}", module.name);
-        let is_stack = module.children.iter().any(|child| child.repeats > 1 || child.children.len() > 1);
-        let opens = module.repeats == 1 && module.dtype.is_none() && is_stack && prefix.matches('.').count() < 3;
-        // Half of the model or more in one module says too little.
-        let large = module.elements.saturating_mul(5) >= root.elements;
-        if opens && (large || module.children.iter().any(|child| child.repeats > 1)) {
-            pending.extend(module.children.iter().rev().map(|child| (child, format!("{name}."))));
-            continue;
-        }
-        let parts = if module.repeats > 1 {
-            module
-                .children
-                .iter()
-                .take(8)
-                .map(|child| {
-                    format!("{}  {}", child.name, count(child.elements / module.repeats.max(1) / child.repeats.max(1)))
-                })
-                .collect()
-        } else {
-            Vec::new()
-        };
-        found.push(Block { name, repeats: module.repeats, elements: module.elements, parts });
+fn line(out: &mut String, block: &Block, depth: usize, largest: u64) {
+    let times = if block.alike > 1 { format!("  × {}", block.alike) } else { String::new() };
+    let label: String = format!("{:indent$}{}{times}", "", plain(&block.label), indent = 2 * depth);
+    let label: String = label.chars().take(WIDTH).collect();
+    let bar = usize::try_from(block.elements.saturating_mul(BAR).div_ceil(largest)).unwrap_or(0).max(1);
+    let _ = writeln!(out, "  │ {label:<WIDTH$} │ {:<24} {}", "█".repeat(bar.min(24)), count(block.elements));
+    for inner in &block.inner {
+        line(out, inner, depth + 1, largest);
     }
-    found
 }

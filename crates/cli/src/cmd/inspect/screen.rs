@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
+use weighthouse::format::Tensor;
 use weighthouse::format::checkpoint::Checkpoint;
 use weighthouse::format::contents::Code;
-use weighthouse::inspect::{Inspection, Module, tree};
+use weighthouse::inspect::Inspection;
+use weighthouse::inspect::modules::{Modules, Row, RowKind};
 
-use super::words::{count, digits, plain};
+use super::words::{count, digits, plain, shape};
 use crate::ui;
 
 /// Remarks that are shown; the rest is counted.
@@ -15,6 +17,8 @@ const MOST: usize = 12;
 const MAX_LINES: usize = 60;
 /// Modules that hold less of the parameters are not opened.
 const MIN_SHARE: f64 = 0.01;
+/// Levels that are opened.
+const MAX_DEPTH: usize = 6;
 
 /// Facts, one a line.
 pub fn first(found: &Inspection, target: &str) -> String {
@@ -110,18 +114,17 @@ fn line_of(code: &Code) -> String {
 
 /// The tree of modules, repeated layers folded, small ones closed.
 pub fn modules(found: &Inspection) -> String {
-    let root = tree(&found.checkpoint.contents.tensors);
-    let mut out = String::new();
-    if root.children.is_empty() {
-        return out;
-    }
+    let tensors = &found.checkpoint.contents.tensors;
+    let tree = Tree { modules: &Modules::new(tensors), tensors };
     let mut lines = Vec::new();
-    for child in &root.children {
-        open(child, String::new(), root.elements, &mut lines);
-    }
+    let whole = tensors.iter().fold(0u64, |sum, tensor| sum.saturating_add(tensor.elements()));
+    tree.open("", 0, whole, &mut lines);
+    let mut out = String::new();
     let hidden = lines.len().saturating_sub(MAX_LINES);
     let width = lines.iter().take(MAX_LINES).map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(60);
-    let _ = writeln!(out);
+    if !lines.is_empty() {
+        let _ = writeln!(out);
+    }
     for (name, rest) in lines.into_iter().take(MAX_LINES) {
         let _ = writeln!(out, "  {name:<width$}  {rest}");
     }
@@ -131,31 +134,41 @@ pub fn modules(found: &Inspection) -> String {
     out
 }
 
-fn open(module: &Module, indent: String, whole: u64, lines: &mut Vec<(String, String)>) {
-    // A module with one child is written in one line with it: `encoder.layer`.
-    let (mut name, mut module) = (plain(&module.name), module);
-    while let [only] = module.children.as_slice()
-        && module.dtype.is_none()
-        && module.repeats == 1
-    {
-        name = format!("{name}.{}", plain(&only.name));
-        module = only;
+struct Tree<'a> {
+    modules: &'a Modules,
+    tensors: &'a [Tensor],
+}
+
+impl Tree<'_> {
+    /// Lines of what lies in a module.
+    fn open(&self, module: &str, depth: usize, whole: u64, lines: &mut Vec<(String, String)>) {
+        for row in self.modules.level(self.tensors, module, true) {
+            if lines.len() > MAX_LINES * 4 {
+                return;
+            }
+            lines.push((format!("{:indent$}{}", "", plain(&row.label), indent = 2 * depth), self.sizes(&row)));
+            let share = row.elements as f64 / whole.max(1) as f64;
+            if let RowKind::Module { name, .. } = &row.kind
+                && share >= MIN_SHARE
+                && depth < MAX_DEPTH
+            {
+                self.open(name, depth + 1, whole, lines);
+            }
+        }
     }
-    let repeats = if module.repeats > 1 {
-        format!("{} × {}", module.repeats, count(module.elements / module.repeats))
-    } else {
-        count(module.elements)
-    };
-    let rest = match &module.dtype {
-        Some(dtype) => format!("{repeats:>14}  {dtype} {}", super::words::shape(&module.shape)),
-        None => format!("{repeats:>14}"),
-    };
-    lines.push((format!("{indent}{name}"), rest));
-    let share = module.elements as f64 / whole.max(1) as f64;
-    if share < MIN_SHARE || indent.len() > 12 {
-        return;
-    }
-    for child in &module.children {
-        open(child, format!("{indent}  "), whole, lines);
+
+    fn sizes(&self, row: &Row) -> String {
+        let number = if row.alike > 1 {
+            format!("{} × {}", row.alike, count(row.elements / row.alike))
+        } else {
+            count(row.elements)
+        };
+        match row.kind {
+            RowKind::Tensor(at) => self
+                .tensors
+                .get(at)
+                .map_or(String::new(), |tensor| format!("{number:>14}  {} {}", tensor.dtype, shape(&tensor.shape))),
+            RowKind::Module { .. } => format!("{number:>14}"),
+        }
     }
 }

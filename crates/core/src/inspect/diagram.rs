@@ -1,7 +1,8 @@
 //! The architecture as blocks: modules in the order that data take through them, repeated ones once.
 
-use super::modules::{Row, RowKind};
-use super::{Inside, Part};
+use weighthouse_format::Tensor;
+
+use super::modules::{Modules, Row, RowKind};
 
 /// Blocks of one level that are shown; the smallest of more are put together.
 const MAX_BLOCKS: usize = 14;
@@ -99,21 +100,26 @@ impl Role {
     }
 }
 
-impl Inside {
-    /// The blocks of the weights.
-    #[must_use]
-    pub fn diagram(&self) -> Vec<Block> {
-        let names = self.weights.level(self.tensors(Part::Weights), "", true);
-        // A single module around everything is no news.
-        match names.as_slice() {
-            [Row { kind: RowKind::Module { name, .. }, alike: 1, .. }] => self.blocks(name, 1),
-            _ => self.blocks("", 1),
-        }
+/// The blocks of these tensors, whose names `modules` has sorted.
+#[must_use]
+pub fn diagram(modules: &Modules, tensors: &[Tensor]) -> Vec<Block> {
+    let tree = Tree { modules, tensors };
+    let names = modules.level(tensors, "", true);
+    // A single module around everything is no news.
+    match names.as_slice() {
+        [Row { kind: RowKind::Module { name, .. }, alike: 1, .. }] => tree.blocks(name, 1),
+        _ => tree.blocks("", 1),
     }
+}
 
+struct Tree<'a> {
+    modules: &'a Modules,
+    tensors: &'a [Tensor],
+}
+
+impl Tree<'_> {
     fn blocks(&self, module: &str, depth: usize) -> Vec<Block> {
-        let tensors = self.tensors(Part::Weights);
-        let mut rows = self.weights.level(tensors, module, true);
+        let mut rows = self.modules.level(self.tensors, module, true);
         let mut rest = Vec::new();
         if rows.len() > MAX_BLOCKS {
             // The largest stay, in their order.
