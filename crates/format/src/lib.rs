@@ -58,6 +58,7 @@ pub mod tf;
 pub mod tflite;
 pub mod torch;
 pub mod xet;
+mod yaml;
 pub mod zip;
 
 pub use contents::Contents;

@@ -179,6 +179,13 @@ pub trait Folder: Send + Sync {
     /// [`FormatError::NoFile`] when [`Folder::files`] does not list it, [`FormatError::Io`] when it cannot be opened.
     fn open(&self, path: &str) -> Result<Section, FormatError>;
 
+    /// The files whose paths begin with `prefix`; costs little however many others there are.
+    fn under(&self, prefix: &str) -> &[FolderFile] {
+        let files = self.files();
+        let (_, from) = files.split_at(files.partition_point(|file| *file.path < *prefix));
+        from.split_at(from.partition_point(|file| file.path.starts_with(prefix))).0
+    }
+
     /// Whether there is a file with exactly this path.
     fn has(&self, path: &str) -> bool {
         self.files().binary_search_by(|file| (*file.path).cmp(path)).is_ok()
@@ -234,6 +241,8 @@ mod tests {
     fn a_folder_opens_what_it_lists() {
         let folder = MemoryFolder::new(vec![Section::of_bytes("b", [1]), Section::of_bytes("a/c", [2, 3])]);
         assert_eq!(folder.files().iter().map(|file| &*file.path).collect::<Vec<_>>(), ["a/c", "b"]);
+        assert_eq!(folder.under("a/").len(), 1);
+        assert_eq!((folder.under("").len(), folder.under("b").len(), folder.under("c").len()), (2, 1, 0));
         assert_eq!(folder.open("a/c").unwrap().len(), 2);
         assert!(matches!(folder.open("a"), Err(FormatError::NoFile { .. })));
     }

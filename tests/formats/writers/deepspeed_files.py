@@ -108,11 +108,16 @@ def universal(name: str) -> Path:
 
 
 def moments(converted: Path) -> Optimizer:
-    """AdamW's state out of the universal layout."""
+    """AdamW's state out of the universal layout.
+
+    Out of stage 3 the conversion leaves it flat; it has the shape of its parameter all the same.
+    """
+    shapes = {name: value.shape for kind, _ in SAVES.values() for name, value in made(kind).named_parameters()}
     found: Tensors = {}
     for file in sorted(converted.glob("global_step2_universal/zero/*/exp_avg*.pt")):
         value = torch.load(file, weights_only=False)
-        found |= flat(value["param"] if isinstance(value, dict) else value, f"{file.parent.name}.{file.stem}")
+        value = value["param"] if isinstance(value, dict) else value
+        found |= flat(value.reshape(shapes[file.parent.name]), f"{file.parent.name}.{file.stem}")
     return Optimizer("adamw", 2, found)
 
 

@@ -174,7 +174,9 @@ def _(folder: Path) -> Oracle:
 
 @writes("joblib/xz")
 def _(folder: Path) -> Oracle:
-    return pickled(folder, regression(), compress=("xz", 3))
+    # Identified, not looked into: we have no decoder of xz.
+    pickled(folder, regression(), compress=("xz", 3))
+    return Oracle("model.joblib", None, metadata={"compression": "xz"})
 
 
 @writes("pickle/sklearn")

@@ -1,17 +1,18 @@
 //! From the files of a folder to one checkpoint: read each, group shards, choose one set of weights, add what lies beside.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::describe::describe;
 use super::readers::{self, Layout, below};
-use super::{Checkpoint, FileReport, OtherWeights, config, names, shards, sniff, unusual};
+use super::{Checkpoint, FileReport, OtherWeights, config, shards, sniff, unusual};
 use crate::contents::{Architecture, Code, CodeWay, Contents, WarningKind};
 use crate::error::{ErrorKind, FormatError};
 use crate::identity::Format;
 use crate::limits::Limits;
 use crate::source::Folder;
-use crate::torch;
 
 /// Formats of weights, the one to prefer first when a folder has several.
 const PREFERENCE: &[Format] = &[
@@ -44,6 +45,20 @@ const PREFERENCE: &[Format] = &[
 const TRAINING: &[&str] =
     &["rng_state", "random_states", "scheduler", "scaler", "sampler", "training_args", "dl_state"];
 
+/// Names of weights that libraries load by themselves.
+const KNOWN: &[&str] = &[
+    "model",
+    "pytorch_model",
+    "diffusion_pytorch_model",
+    "adapter_model",
+    "open_clip_pytorch_model",
+    "tf_model",
+    "flax_model",
+];
+
+/// Words in names of what lies beside a model: projectors of images, importance matrices.
+const ASIDE: &[&str] = &["mmproj", "imatrix"];
+
 /// Files whose names mean code, whatever they hold.
 const SCRIPTS: &[&str] = &[".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".exe"];
 
@@ -62,7 +77,9 @@ pub(super) fn join(folder: &dyn Folder, only: Option<&str>, limits: &Limits) -> 
     let mut claimed = BTreeSet::new();
     if only.is_none() {
         for (layout, prefix) in readers::layouts(folder) {
-            if claimed.iter().any(|path: &String| path.starts_with(&below(&prefix)) && !prefix.is_empty()) {
+            let inside = below(&prefix);
+            let first = claimed.range(inside.clone()..).next();
+            if !prefix.is_empty() && first.is_some_and(|path: &String| path.starts_with(&inside)) {
                 continue;
             }
             read_layout(folder, layout, &prefix, limits, &mut checkpoint, &mut parts, &mut claimed);
@@ -100,7 +117,7 @@ pub(super) fn join(folder: &dyn Folder, only: Option<&str>, limits: &Limits) -> 
     Ok(checkpoint)
 }
 
-fn folder_of(path: &str) -> &str {
+pub(super) fn folder_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
@@ -136,13 +153,13 @@ fn read_layout(
     let is_document =
         |path: &str| [".json", ".md", ".txt", ".py", ".jinja", ".model"].iter().any(|end| path.ends_with(end));
     let whole = below(prefix);
-    for file in folder.files() {
-        let beside = folders.contains(folder_of(&file.path)) && file.path.starts_with(&whole);
-        let of_layout = (layout.owns_folder && file.path.starts_with(&whole)) || beside;
-        if used.contains(&*file.path) || (of_layout && (!is_document(&file.path) || layout.owns_folder)) {
+    for file in folder.under(&whole) {
+        let beside = folders.contains(folder_of(&file.path)) && !is_document(&file.path);
+        if layout.owns_folder || beside {
             claimed.insert(file.path.to_string());
         }
     }
+    claimed.extend(used.iter().cloned());
     if contents.formats.is_empty() {
         contents.formats.push(layout.format);
     }
@@ -158,7 +175,7 @@ fn read_files(
     checkpoint: &mut Checkpoint,
     parts: &mut Vec<Part>,
 ) -> Result<(), FormatError> {
-    let mut groups: BTreeMap<(String, Format, String), Part> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, Format, String, Option<u64>), Part> = BTreeMap::new();
     for (path, formats) in files {
         if formats.len() > 1 {
             let list: Vec<&str> = formats.iter().map(|format| format.as_str()).collect();
@@ -181,8 +198,10 @@ fn read_files(
             }
         };
         let format = contents.formats.first().copied().unwrap_or(format);
-        let stem = shards::stem(path).0.to_owned();
-        let key = (folder_of(path).to_owned(), format, stem.clone());
+        // A whole file beside its shards, or shards of an older split, are another set of the same weights.
+        let (stem, number) = shards::stem(path);
+        let stem = stem.to_owned();
+        let key = (folder_of(path).to_owned(), format, stem.clone(), number.map(|(_, count)| count));
         match groups.get_mut(&key) {
             Some(part) => part.add(path, contents),
             None => {
@@ -227,10 +246,22 @@ impl Part {
         !self.contents.tensors.is_empty() && !self.is_training() && self.stem != "optimizer"
     }
 
-    /// Order of choice: format, then plain names before variants (`model.fp16`), then the name.
-    fn rank(&self) -> (usize, usize, &str) {
+    /// Order of choice, least first: format; what belongs to a model before what lies beside one; the names that
+    /// libraries load; of quantisations the most precise; the set with the most elements, so the complete one; plain
+    /// names before variants (`model.fp16`); the name.
+    fn rank(&self) -> (usize, bool, bool, Reverse<u64>, Reverse<u64>, usize, &str) {
         let format = PREFERENCE.iter().position(|format| *format == self.format).unwrap_or(PREFERENCE.len());
-        (format, self.stem.matches(['.', '_', '-']).count(), &self.stem)
+        let aside = ASIDE.iter().any(|word| self.stem.contains(word));
+        let known = KNOWN.contains(&self.stem.as_str());
+        let bytes = match self.format {
+            Format::Gguf => {
+                self.contents.tensors.iter().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.size_bytes()))
+            }
+            _ => 0,
+        };
+        let variant = self.stem.matches(['.', '_', '-']).count();
+        let elements = if known { self.elements() } else { 0 };
+        (format, aside, !known, Reverse(bytes), Reverse(elements), variant, &self.stem)
     }
 
     fn elements(&self) -> u64 {
@@ -239,7 +270,7 @@ impl Part {
 }
 
 /// JSON files that say what the rest is, by path.
-struct Documents(BTreeMap<String, Map<String, Value>>);
+pub(super) struct Documents(BTreeMap<String, Map<String, Value>>);
 
 /// Names of documents that are read.
 const DOCUMENTS: &[&str] = &[
@@ -276,7 +307,7 @@ impl Documents {
         Self(found)
     }
 
-    fn get(&self, folder: &str, name: &str) -> Option<&Map<String, Value>> {
+    pub(super) fn get(&self, folder: &str, name: &str) -> Option<&Map<String, Value>> {
         self.0.get(&format!("{}{name}", below(folder)))
     }
 
@@ -312,12 +343,15 @@ fn assemble(checkpoint: &mut Checkpoint, mut parts: Vec<Part>, documents: &Docum
         }
     }
     let components = component_folders(documents, &best);
+    // A pipeline is its components; a file beside them is the same again for another program.
+    let pipeline = documents.get("", "model_index.json").is_some() && !components.is_empty();
     let main = match best.get("") {
-        Some(&number) => Some(number),
-        None if components.is_empty() => {
-            best.values().copied().max_by_key(|&number| parts.get(number).map(|part| (part.elements(), number)))
-        }
-        None => None,
+        Some(&number) if !pipeline => Some(number),
+        None if components.is_empty() => best.values().copied().max_by_key(|&number| {
+            // Of equal sets the newest: `checkpoint-1000` comes after `checkpoint-500`.
+            parts.get(number).map(|part| (part.elements(), step_of(&part.folder), number))
+        }),
+        _ => None,
     };
     let main_folder = main.and_then(|number| parts.get(number)).map(|part| part.folder.clone()).unwrap_or_default();
     let chosen: BTreeMap<usize, String> = components
@@ -329,11 +363,23 @@ fn assemble(checkpoint: &mut Checkpoint, mut parts: Vec<Part>, documents: &Docum
     for (number, part) in parts.into_iter().enumerate() {
         match chosen.get(&number) {
             Some(prefix) => take_weights(&mut checkpoint.contents, part, prefix),
-            None => take_rest(checkpoint, part, &main_folder),
+            None => {
+                // What lies in a folder with weights of its own belongs to those.
+                let inside = folder_of(&part.folder) == main_folder && !best.contains_key(&part.folder);
+                let near = part.folder == main_folder || inside;
+                take_rest(checkpoint, part, near);
+            }
         }
     }
-    let config = documents.get(&main_folder, "config.json").or_else(|| documents.get("", "config.json"));
-    describe(checkpoint, config, documents, &main_folder, !components.is_empty());
+    let first = components.first().filter(|_| !pipeline).and_then(|folder| documents.get(folder, "config.json"));
+    let config = documents.get(&main_folder, "config.json").or_else(|| documents.get("", "config.json")).or(first);
+    describe(checkpoint, config, documents, &main_folder, pipeline);
+}
+
+/// The number at the end of a folder's name: `500` of `checkpoint-500`.
+fn step_of(folder: &str) -> u64 {
+    let digits = folder.len() - folder.trim_end_matches(|character: char| character.is_ascii_digit()).len();
+    folder.get(folder.len() - digits..).and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// Folders that are parts of one model: components of a pipeline, modules of sentence-transformers.
@@ -379,13 +425,12 @@ fn take_weights(into: &mut Contents, part: Part, prefix: &str) {
 }
 
 /// What is not the weights: an optimizer, files of training, the same weights in other forms.
-fn take_rest(checkpoint: &mut Checkpoint, part: Part, main_folder: &str) {
+fn take_rest(checkpoint: &mut Checkpoint, part: Part, near: bool) {
     let is_weights = part.is_weights();
     let elements = part.elements();
     let mut contents = part.contents;
     checkpoint.contents.code.append(&mut contents.code);
     checkpoint.contents.warnings.append(&mut contents.warnings);
-    let near = part.folder == main_folder || folder_of(&part.folder) == main_folder;
     if near && checkpoint.contents.optimizer.is_none() && contents.optimizer.is_some() {
         checkpoint.contents.optimizer = contents.optimizer.take();
         checkpoint.optimizer_apart = true;
@@ -406,112 +451,6 @@ fn take_rest(checkpoint: &mut Checkpoint, part: Part, main_folder: &str) {
     } else if near && !contents.metadata.is_empty() {
         let name = if part.stem.is_empty() { part.format.as_str().to_owned() } else { part.stem };
         checkpoint.contents.metadata.entry(name).or_insert(Value::Object(contents.metadata));
-    }
-}
-
-/// Architecture, metadata and layouts from the documents.
-fn describe(
-    checkpoint: &mut Checkpoint,
-    config: Option<&Map<String, Value>>,
-    documents: &Documents,
-    main_folder: &str,
-    pipeline: bool,
-) {
-    let contents = &mut checkpoint.contents;
-    let index = documents.get("", "model_index.json").filter(|_| pipeline);
-    let adapter = documents.get(main_folder, "adapter_config.json");
-    let stated = match (index, config) {
-        (Some(index), _) => Some(config::pipeline(index)),
-        (None, Some(config)) => Some(config::architecture(config)),
-        (None, None) => None,
-    };
-    if let Some(stated) = stated {
-        contents.architecture = merge(stated, std::mem::take(&mut contents.architecture));
-    }
-    let by_names = names::family(&contents.tensors);
-    if contents.architecture.family.is_none() {
-        contents.architecture.family = by_names.map(str::to_owned);
-    }
-    let mut layouts = Vec::new();
-    if contents.tensors.iter().any(|tensor| tensor.name.starts_with("model.diffusion_model.")) {
-        layouts.push(Format::StableDiffusion);
-    }
-    if let Some(index) = index {
-        layouts.push(Format::Diffusers);
-        contents.code.extend(config::code("model_index.json", index));
-    }
-    if let Some(config) = config {
-        let path = format!("{}config.json", below(main_folder));
-        contents.code.extend(config::code(&path, config));
-        let has = |key: &str| config.contains_key(key);
-        if has("pretrained_cfg") || (has("architecture") && has("num_features")) {
-            layouts.push(Format::Timm);
-        } else if has("model_type") || has("architectures") {
-            layouts.push(Format::HfModel);
-        }
-        if let Some(quantisation) = config.get("quantization_config").or_else(|| config.get("quantization")) {
-            contents.metadata.insert("quantization".to_owned(), quantisation.clone());
-        }
-    }
-    if let Some(adapter) = adapter {
-        layouts.push(Format::Peft);
-        contents.code.extend(config::code(&format!("{}adapter_config.json", below(main_folder)), adapter));
-        contents.metadata.insert("adapter".to_owned(), Value::Object(adapter.clone()));
-        if let Some(base) = adapter.get("base_model_name_or_path").filter(|base| base.is_string()) {
-            contents.metadata.insert("base_model".to_owned(), base.clone());
-        }
-    }
-    if contents.metadata.get("format").and_then(Value::as_str) == Some("mlx")
-        || config.is_some_and(|c| c.contains_key("quantization") && !c.contains_key("quantization_config"))
-    {
-        layouts.push(Format::Mlx);
-    }
-    if let Some(state) = documents.get(main_folder, "trainer_state.json") {
-        layouts.push(Format::HfTrainer);
-        if let Some(optimizer) = &mut contents.optimizer
-            && optimizer.step.is_none()
-        {
-            optimizer.step = state.get("global_step").and_then(Value::as_u64);
-        }
-        contents.metadata.insert("trainer_state".to_owned(), Value::Object(state.clone()));
-    }
-    for (document, key) in [("generation_config.json", "generation_config"), ("tokenizer_config.json", "tokenizer")] {
-        if let Some(map) = documents.get(main_folder, document) {
-            contents.metadata.insert(key.to_owned(), Value::Object(map.clone()));
-        }
-    }
-    let has = |name: &str| {
-        checkpoint.files.iter().any(|file| {
-            folder_of(&file.path) == main_folder
-                && file.path.rsplit('/').next().is_some_and(|file| file.starts_with(name))
-        })
-    };
-    if has("random_states_") && !layouts.contains(&Format::HfTrainer) {
-        layouts.push(Format::Accelerate);
-    }
-    for layout in layouts {
-        if !contents.formats.contains(&layout) {
-            contents.formats.push(layout);
-        }
-    }
-    // safetensors sorts its tensors: beside it the numbers of an optimizer tell no names.
-    if checkpoint.optimizer_apart
-        && !contents.formats.contains(&Format::Safetensors)
-        && let Some(optimizer) = &mut contents.optimizer
-    {
-        torch::name_parameters(optimizer, &contents.tensors);
-    }
-}
-
-/// What a document states, completed by what the file itself says.
-fn merge(stated: Architecture, found: Architecture) -> Architecture {
-    let mut sizes = found.sizes;
-    sizes.extend(stated.sizes);
-    Architecture {
-        family: stated.family.or(found.family),
-        class: stated.class.or(found.class),
-        sizes,
-        config: if stated.config.is_empty() { found.config } else { stated.config },
     }
 }
 

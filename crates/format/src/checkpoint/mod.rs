@@ -8,8 +8,10 @@
 //! weights, the others are listed beside it, so that nothing is counted twice.
 
 mod config;
+mod describe;
 mod join;
 mod names;
+mod quantized;
 mod readers;
 mod shards;
 mod sniff;
@@ -24,6 +26,8 @@ use crate::identity::Format;
 use crate::limits::Limits;
 use crate::source::Folder;
 use crate::tensor::Tensor;
+
+use quantized::{Packing, Role};
 
 pub use names::{fold_layers, is_buffer, module_of};
 pub use sniff::sniff;
@@ -72,11 +76,12 @@ pub struct OtherWeights {
 /// Numbers of parameters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters {
-    /// Elements of weights; what shares its bytes counts once, buffers do not count.
+    /// Elements of weights; what shares its bytes counts once, buffers do not count. Packed words of quantised weights
+    /// count as what they stand for, where the configuration or the shapes tell it.
     pub total: u64,
     /// The same by element type.
     pub by_dtype: BTreeMap<Dtype, u64>,
-    /// Elements of buffers: running means, position ids, counters.
+    /// Elements of buffers: running means, position ids, counters, scales of quantised weights.
     pub buffers: u64,
     /// Elements that were left out because they share their bytes with others.
     pub shared: u64,
@@ -108,9 +113,15 @@ impl Checkpoint {
     pub fn parameters(&self) -> Parameters {
         let mut count = Parameters::default();
         let mut seen = std::collections::HashSet::new();
+        let packing = Packing::of(&self.contents);
         for tensor in &self.contents.tensors {
-            let elements = tensor.elements();
-            if names::is_buffer(tensor) || self.contents.buffers.contains(&tensor.name) {
+            let role = packing.as_ref().and_then(|packing| packing.role(tensor));
+            let elements = match role {
+                Some(Role::Packed(elements)) => elements,
+                _ => tensor.elements(),
+            };
+            let named = || names::is_buffer(tensor) || self.contents.buffers.contains(&tensor.name);
+            if role == Some(Role::Aid) || (role.is_none() && named()) {
                 count.buffers = count.buffers.saturating_add(elements);
             } else if elements > 0 && !tensor.pieces.is_empty() && !seen.insert(&tensor.pieces) {
                 count.shared = count.shared.saturating_add(elements);

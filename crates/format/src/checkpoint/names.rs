@@ -1,7 +1,5 @@
 //! What the names of tensors say: modules, repeated layers, buffers, families.
 
-use std::collections::BTreeSet;
-
 use crate::dtype::Dtype;
 use crate::tensor::Tensor;
 
@@ -94,10 +92,15 @@ const FAMILIES: &[(&str, &[&str])] = &[
     ("yolo", &["model.0.conv.", ".dfl.conv."]),
 ];
 
+/// Numbers of layers that [`FAMILIES`] asks for.
+const NUMBERS: [u32; 2] = [22, 23];
+
 /// The family whose names these are.
 pub(super) fn family(tensors: &[Tensor]) -> Option<&'static str> {
-    // Layer 0 and the outer modules tell; the other layers repeat them.
-    let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).take(20_000).collect();
+    // The first layers and experts tell; the others repeat them.
+    let repeats = |part: &str| part.parse().is_ok_and(|number: u32| number > 0 && !NUMBERS.contains(&number));
+    let first = |name: &&str| !name.split(['.', '/']).any(repeats);
+    let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).filter(first).take(20_000).collect();
     let occurs = |wanted: &&str| names.iter().any(|name| name.contains(wanted));
     FAMILIES.iter().find(|(_, parts)| parts.iter().all(occurs)).map(|(family, _)| *family)
 }
@@ -118,6 +121,19 @@ mod tests {
         assert_eq!(module_of("a.b.weight"), "a.b");
         assert_eq!(module_of("params/Dense_0/kernel"), "params/Dense_0");
         assert_eq!(module_of("x"), "");
+    }
+
+    #[test]
+    fn mixtures_are_told_by_split_and_by_stacked_experts() {
+        let of = |names: &[&str]| {
+            let tensor = |name: &&str| Tensor::plain(*name, Dtype::F32, vec![1], Stored::inline(&[]));
+            family(&names.iter().map(tensor).collect::<Vec<_>>())
+        };
+        let attention = "model.layers.0.self_attn.q_proj.weight";
+        assert_eq!(of(&[attention, "model.layers.0.block_sparse_moe.experts.0.w1.weight"]), Some("mixtral"));
+        assert_eq!(of(&[attention, "model.layers.0.mlp.experts.gate_up_proj"]), Some("mixtral"));
+        assert_eq!(of(&["model.layers.1.block_sparse_moe.experts.0.w1.weight"]), None);
+        assert_eq!(of(&["model.0.conv.weight", "model.22.cv2.0.0.conv.weight"]), Some("yolo"));
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn is_saved_model(folder: &dyn Folder, prefix: &str) -> bool {
 /// The index of sharded Keras weights in a folder.
 fn keras_index(folder: &dyn Folder, prefix: &str) -> Option<String> {
     let prefix = below(prefix);
-    let mut names = folder.files().iter().filter_map(|file| file.path.strip_prefix(&prefix));
+    let mut names = folder.under(&prefix).iter().filter_map(|file| file.path.strip_prefix(&prefix));
     names.find(|name| name.ends_with(".weights.json") && !name.contains('/')).map(|name| format!("{prefix}{name}"))
 }
 
@@ -81,7 +81,7 @@ fn read_keras_shards(folder: &dyn Folder, prefix: &str, limits: &Limits) -> Resu
 fn is_core_ml(folder: &dyn Folder, prefix: &str) -> bool {
     let prefix = below(prefix);
     let data = format!("{prefix}Data/");
-    folder.has(&format!("{prefix}Manifest.json")) && folder.files().iter().any(|file| file.path.starts_with(&data))
+    folder.has(&format!("{prefix}Manifest.json")) && !folder.under(&data).is_empty()
 }
 
 /// Folders with a layout, the outermost first.
@@ -174,7 +174,7 @@ fn read_zip(section: &Section, limits: &Limits) -> Result<Option<Contents>, Form
 /// The index of a bundle has data beside it; a checkpoint of the first saver has everything inside.
 fn read_table(folder: &dyn Folder, path: &str, section: &Section, limits: &Limits) -> Result<Contents, FormatError> {
     let data = format!("{}.data-", path.strip_suffix(".index").unwrap_or(path));
-    if folder.files().iter().any(|file| file.path.starts_with(&data)) {
+    if !folder.under(&data).is_empty() {
         return tf::read_bundle(folder, path, limits);
     }
     tf::read_v1(section, limits)

@@ -90,10 +90,13 @@ fn guess(head: &[u8], len: u64) -> Option<Format> {
         [0x80, 2..=5, ..] => Some(Format::Pickle),
         [b'<', b'?', b'x', b'm', b'l', ..] if contains(head, b"<net ") => Some(Format::OpenVino),
         _ if is_text_pickle(head, len) => Some(Format::Pickle),
-        // Compressed with zlib, xz or lz4, and big enough to hold a pickle: joblib.
+        // Compressed with zlib, xz, lz4, bzip2 or lzma: joblib.
         [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] | [0xfd, b'7', b'z', b'X', b'Z', 0, ..] | [4, 0x22, 0x4d, 0x18, ..] => {
             Some(Format::Joblib)
         }
+        // Of the latter two the first bytes alone say little.
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
+        | [0x5d, 0, 0, _, _, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ..] => Some(Format::Joblib),
         _ if is_onnx(head, len) => Some(Format::Onnx),
         _ if is_saved_model(head, len) => Some(Format::SavedModel),
         _ if is_core_ml(head) => Some(Format::CoreMl),

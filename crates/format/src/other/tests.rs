@@ -2,11 +2,13 @@ use proptest::prelude::*;
 
 use super::{coreml, executorch, ggml, lightgbm, litertlm, mediapipe, nemo, openvino, paddle, tar, xgboost};
 use crate::contents::{CodeWay, WarningKind};
+use crate::data::Elements;
 use crate::dtype::Dtype;
 use crate::error::FormatError;
 use crate::limits::Limits;
 use crate::protobuf::build::{bytes, number};
 use crate::source::{MemoryFolder, Section};
+use crate::zip::made::Made;
 
 fn section(bytes: impl Into<Vec<u8>>) -> Section {
     Section::of_bytes("m", bytes)
@@ -82,6 +84,32 @@ fn nemo_members_stay_inside_and_are_files() {
     assert_eq!(error("x", b'2'), "nemo archive at byte 1536: member `x` is a link or no file");
     let none = nemo::read(&section(member("x", b'0', b"")), &limits()).unwrap_err().to_string();
     assert_eq!(none, "nemo archive breaks the rule that it has a model_config.yaml");
+}
+
+#[test]
+fn nemo_weights_are_read_where_they_lie() {
+    let pickle = b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nByteStorage\nU\x010U\x03cpuK\x02tQK\0(K\x02t(K\x01t\x89ccollections\nOrderedDict\n)RtRs.";
+    let weights = Made::default().add("m/data.pkl", pickle).add("m/version", b"3\n").add("m/data/0", &[7, 9]).finish();
+    let config = b"sample_rate: 16000\nencoder: {_target_: evil.Class, d_model: 4}\ntarget: nemo.asr.Model\n";
+    let archive =
+        [member("./model_config.yaml", b'0', config), member("./model_weights.ckpt", b'0', &weights)].concat();
+    let deflated = miniz_oxide::deflate::compress_to_vec(&archive, 6);
+    let gzip = [&b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], &deflated, &[0; 8]].concat();
+    for bytes in [archive, gzip] {
+        let contents = nemo::read(&section(bytes.clone()), &limits()).unwrap();
+        assert_eq!(contents.warnings, []);
+        assert_eq!(contents.metadata["sample_rate"], 16000);
+        assert_eq!(contents.architecture.class.as_deref(), Some("Model"));
+        assert_eq!(contents.code.iter().map(|code| code.name.as_str()).collect::<Vec<_>>(), ["evil.Class"]);
+        let [tensor] = contents.tensors.as_slice() else { panic!("one tensor") };
+        let files = MemoryFolder::new(vec![section(bytes)]);
+        assert_eq!(Elements::new(&files, tensor, &limits()).unwrap().read_all().unwrap(), [7, 9]);
+    }
+    let hostile =
+        nemo::read(&section(member("model_config.yaml", b'0', b"a: &a [*a]\n_target_: os.system")), &limits());
+    let hostile = hostile.unwrap();
+    assert_eq!(hostile.code[0].name, "os.system");
+    assert!(hostile.warnings.iter().any(|warning| warning.kind == WarningKind::Unreadable));
 }
 
 fn xml(layers: &str) -> Vec<u8> {

@@ -73,8 +73,12 @@ pub(super) fn tensors(
                 if !parts.info.is_empty() && (notes.len() as u64) < NOTES {
                     notes.insert(name.clone(), Value::Object(parts.info));
                 }
+                let is_buffer = loaded.buffers.contains(&name);
                 for (end, tensor) in parts.tensors {
                     let name = format!("{name}{end}");
+                    if is_buffer {
+                        loaded.buffers.insert(name.clone());
+                    }
                     if !seen.insert(name.clone()) {
                         loaded.warn(
                             WarningKind::Duplicate,

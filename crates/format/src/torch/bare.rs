@@ -19,8 +19,12 @@ const MOST_PICKLES: usize = 64;
 
 /// Reads a file that begins with a pickle, or a compressed one as joblib writes it.
 pub(super) fn read(section: &Section, limits: &Limits) -> Result<Contents, FormatError> {
-    if let Some(filter) = compressed::filter(&section.head("pickle", 6)?)? {
+    let head = section.head("pickle", 6)?;
+    if let Some(filter) = compressed::filter(&head) {
         return compressed::read(section, filter, limits);
+    }
+    if let Some(compressor) = compressed::unknown(&head) {
+        return Ok(compressed::sealed(section, compressor));
     }
     read_plain(section, limits)
 }

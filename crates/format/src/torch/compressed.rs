@@ -1,6 +1,6 @@
-//! Pickles that joblib compresses whole: zlib and gzip.
+//! Pickles that joblib compresses whole: zlib and gzip. Others are told by name only.
 
-use crate::contents::Contents;
+use crate::contents::{Contents, WarningKind};
 use crate::error::FormatError;
 use crate::identity::Format;
 use crate::limits::Limits;
@@ -9,23 +9,34 @@ use crate::tensor::{Filter, Piece, Stored, Tensor};
 
 use super::bare;
 
-/// The filter that decodes a file with this beginning; `None` when it is not compressed.
-///
-/// # Errors
-/// [`FormatError::Unsupported`] for compressors that we do not have.
-pub(super) fn filter(head: &[u8]) -> Result<Option<Filter>, FormatError> {
-    let other = match head {
+/// The filter that decodes a file with this beginning; `None` when it has none that we have.
+pub(super) fn filter(head: &[u8]) -> Option<Filter> {
+    match head {
         // A zlib header is a multiple of 31; no pickle begins with `x`.
-        [0x78, flags, ..] if (0x7800 + u16::from(*flags)).is_multiple_of(31) => return Ok(Some(Filter::Zlib)),
-        [0x1f, 0x8b, ..] => return Ok(Some(Filter::Gzip)),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz",
-        [b'B', b'Z', b'h', ..] => "bzip2",
-        [0x04, 0x22, 0x4d, 0x18, ..] => "lz4",
-        [0x5d, 0, 0, ..] => "lzma",
-        _ => return Ok(None),
-    };
-    let detail = format!("`{other}`; decompress it first");
-    Err(FormatError::Unsupported { what: "compression of a pickle", detail })
+        [0x78, flags, ..] if (0x7800 + u16::from(*flags)).is_multiple_of(31) => Some(Filter::Zlib),
+        [0x1f, 0x8b, ..] => Some(Filter::Gzip),
+        _ => None,
+    }
+}
+
+/// Name of the compressor that a file with this beginning comes from, and that we do not have.
+pub(super) fn unknown(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => Some("xz"),
+        [b'B', b'Z', b'h', ..] => Some("bzip2"),
+        [0x04, 0x22, 0x4d, 0x18, ..] => Some("lz4"),
+        [0x5d, 0, 0, ..] => Some("lzma"),
+        _ => None,
+    }
+}
+
+/// Names a file that we cannot look into: what it holds and what it would run stay unknown.
+pub(super) fn sealed(section: &Section, compressor: &str) -> Contents {
+    let mut contents = Contents::of(Format::Joblib);
+    let message = format!("it is compressed with `{compressor}`, and was not looked into; decompress it first");
+    contents.warn(WarningKind::Unreadable, section.file().to_string(), message);
+    contents.metadata.insert("compression".to_owned(), compressor.into());
+    contents
 }
 
 /// Reads a compressed pickle: decoded in memory once, and its arrays described as ranges behind the filter.
@@ -53,7 +64,12 @@ pub(super) fn read(section: &Section, filter: Filter, limits: &Limits) -> Result
 }
 
 /// Moves a tensor from the decoded bytes behind the filter.
-fn behind(tensor: &mut Tensor, whole: &Stored, filter: Filter, decoded: &Section) -> Result<(), FormatError> {
+pub(crate) fn behind(
+    tensor: &mut Tensor,
+    whole: &Stored,
+    filter: Filter,
+    decoded: &Section,
+) -> Result<(), FormatError> {
     for piece in &mut tensor.pieces {
         let &Stored::File { begin, end, .. } = &piece.stored else { continue };
         let width = super::dtype::number_bytes(tensor.dtype);

@@ -99,6 +99,8 @@ pub fn read(folder: &dyn Folder, prefix: &str, limits: &Limits) -> Result<Conten
             }
         }
         contents.tensors.append(&mut one.tensors);
+        let buffers = one.buffers.into_iter();
+        contents.buffers.extend(buffers.map(|name| if several { format!("mp_rank_{rank:02}.{name}") } else { name }));
         contents.metadata.extend(one.metadata);
         contents.code.append(&mut one.code);
         contents.warnings.append(&mut one.warnings);
@@ -151,6 +153,8 @@ fn read_rank(
     }
     ties(&model, &mut named);
     contents.tensors = named;
+    let buffers = model.graph.get(model.root, "buffer_names").map(|names| model.graph.items(names)).unwrap_or_default();
+    contents.buffers.extend(buffers.iter().filter_map(|&name| model.text(name)));
     ranks::note(&mut model, contents);
     Ok(())
 }

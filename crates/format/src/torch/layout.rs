@@ -29,6 +29,10 @@ pub(super) fn recognise(loaded: &Loaded, places: &Places, contents: &mut Content
         } else if loaded.module(root).is_none() && !loaded.is_tensor(root) {
             contents.architecture.class =
                 Some(class.name.to_string()).filter(|_| !class.module.starts_with("collections"));
+            // Replay buffers and policies are pickled apart from the model.
+            if class.module.starts_with("stable_baselines3.") || class.module.starts_with("sb3_contrib.") {
+                contents.architecture.family = Some("stable-baselines3".to_owned());
+            }
         }
     }
     if let Some(model) = places.model

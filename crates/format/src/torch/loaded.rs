@@ -1,6 +1,7 @@
 //! An object of torch as it was read: values, and where the bytes of its tensors are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::contents::{Code, Contents, Warning, WarningKind};
 use crate::error::FormatError;
@@ -26,6 +27,10 @@ pub(super) struct Loaded {
     pub(super) warnings: Vec<Warning>,
     /// Code in pickles that lie around the one with the object.
     pub(super) code: Vec<Code>,
+    /// Buffers of classes that a program beside the pickle declares, by the path of the class.
+    pub(super) declared_buffers: HashMap<String, Arc<HashSet<String>>>,
+    /// Names of the collected tensors that are buffers.
+    pub(super) buffers: BTreeSet<String>,
 }
 
 impl Loaded {
@@ -46,6 +51,7 @@ impl Loaded {
     pub(super) fn hand_over(&mut self, contents: &mut Contents) {
         assemble::code(&self.label, &self.trace, self.graph.globals(), contents);
         contents.code.append(&mut self.code);
+        contents.buffers.append(&mut self.buffers);
         contents.code.sort();
         contents.code.dedup();
         contents.warnings.append(&mut self.warnings);
@@ -147,7 +153,18 @@ impl Loaded {
         limits: &Limits,
     ) -> Result<Self, FormatError> {
         let (graph, root, trace) = pickle.finish()?;
-        let (storages, warnings, code) = (Storages::default(), Vec::new(), Vec::new());
-        Ok(Self { section, label, graph, root, trace, storages, limits: *limits, warnings, code })
+        Ok(Self {
+            section,
+            label,
+            graph,
+            root,
+            trace,
+            storages: Storages::default(),
+            limits: *limits,
+            warnings: Vec::new(),
+            code: Vec::new(),
+            declared_buffers: HashMap::new(),
+            buffers: BTreeSet::new(),
+        })
     }
 }

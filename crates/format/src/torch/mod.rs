@@ -31,6 +31,7 @@ mod tree;
 mod universal;
 mod values;
 
+pub(crate) use compressed::behind as move_behind;
 pub use optim::name_parameters;
 
 use crate::contents::Contents;

@@ -95,7 +95,12 @@ fn group(
         Limits::at_most("number of tensors", entries.len() as u64, limits.tensors)?;
         for (name, entry) in entries {
             match one(zip, folder, &name, &entry, big_endian, contents, limits) {
-                Ok(Some(tensor)) => contents.tensors.push(tensor),
+                Ok(Some(tensor)) => {
+                    if entry.get("is_param").and_then(Value::as_bool) == Some(false) {
+                        contents.buffers.insert(name);
+                    }
+                    contents.tensors.push(tensor);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     contents.warn(WarningKind::Unreadable, config.clone(), format!("tensor `{name}`: {error}"));

@@ -39,13 +39,13 @@ pub(super) fn note(loaded: &mut Loaded, contents: &mut Contents) {
 
 /// Names of the files directly in a folder, without the folder; sorted.
 pub(super) fn names<'a>(folder: &'a dyn Folder, prefix: &'a str) -> impl Iterator<Item = &'a str> {
-    let inside = folder.files().iter().filter_map(move |file| file.path.strip_prefix(prefix));
+    let inside = folder.under(prefix).iter().filter_map(move |file| file.path.strip_prefix(prefix));
     inside.filter(|name| !name.contains('/'))
 }
 
 /// Names of the folders directly in a folder; sorted.
 pub(super) fn folders<'a>(folder: &'a dyn Folder, prefix: &'a str) -> Vec<&'a str> {
-    let inside = folder.files().iter().filter_map(|file| file.path.strip_prefix(prefix)?.split_once('/'));
+    let inside = folder.under(prefix).iter().filter_map(|file| file.path.strip_prefix(prefix)?.split_once('/'));
     let mut names: Vec<_> = inside.map(|(name, _)| name).collect();
     names.dedup();
     names

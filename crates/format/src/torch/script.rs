@@ -1,5 +1,8 @@
 //! Archives of `torch.jit.save`: the object tree in `data.pkl`, constants beside it, and a program in `code/`.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::contents::{Code, CodeWay, Contents, WarningKind};
@@ -20,6 +23,7 @@ pub(super) fn read(
 ) -> Result<Contents, FormatError> {
     let file = section.file().to_string();
     let mut loaded = archive::load(&mut zip, folder, "data", &file, limits)?;
+    loaded.declared_buffers = declared_buffers(&mut zip, folder, limits);
     let mut contents = Contents::of(Format::TorchScript);
     let named = loaded.collect(loaded.root, &Default::default())?;
     contents.tensors = assemble::tensors(&mut loaded, named, &mut contents.metadata)?;
@@ -55,4 +59,46 @@ pub(super) fn read(
     contents.warnings.extend(zip.take_warnings());
     contents.code.sort();
     Ok(contents)
+}
+
+/// Buffers by class: the program lists them at the top of each class.
+///
+/// ```text
+/// code/__torch__/a/b.py:  class BatchNorm(Module):
+///                           __parameters__ = ["weight", "bias", ]
+///                           __buffers__ = ["running_mean", "running_var", ]
+/// ```
+/// What cannot be read declares nothing: the program is not ours to judge.
+fn declared_buffers(zip: &mut Archive, folder: &str, limits: &Limits) -> HashMap<String, Arc<HashSet<String>>> {
+    let program = format!("{folder}/code/");
+    let module = |name: &str| Some(name.strip_prefix(&program)?.strip_suffix(".py")?.replace('/', "."));
+    let files: Vec<_> =
+        zip.entries().iter().enumerate().filter_map(|(index, entry)| Some((index, module(&entry.name)?))).collect();
+    let (mut found, mut left) = (HashMap::new(), limits.text_bytes);
+    for (index, module) in files {
+        let Some(bytes) = zip
+            .open(index)
+            .ok()
+            .filter(|member| member.size_bytes <= left)
+            .and_then(|member| member.bytes(limits).ok())
+        else {
+            continue;
+        };
+        left = left.saturating_sub(bytes.len() as u64);
+        let mut class = None;
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            if let Some(rest) = line.strip_prefix("class ") {
+                class = rest.split(['(', ':']).next().map(|name| format!("{module}.{name}"));
+            } else if let Some(list) = line.trim_start().strip_prefix("__buffers__ = [")
+                && let Some(class) = class.take()
+            {
+                // Names stand between quotation marks.
+                let names: HashSet<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+                if !names.is_empty() {
+                    found.insert(class, Arc::new(names));
+                }
+            }
+        }
+    }
+    found
 }

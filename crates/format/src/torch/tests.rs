@@ -443,3 +443,47 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn buffers_are_those_that_the_file_names() {
+    let one = || tensor("0", "FloatStorage", 6, 0, &[6], &[1]);
+    let module = |parts: &[(&str, Vec<u8>)]| [b"c__main__\nNet\n)\x81".to_vec(), dict(parts), b"b".to_vec()].concat();
+    let inner = module(&[
+        ("_parameters", dict(&[("scale", one())])),
+        ("_buffers", dict(&[("mean", one())])),
+        ("_modules", dict(&[])),
+    ]);
+    let outer = module(&[
+        ("_parameters", dict(&[("w", one())])),
+        ("_buffers", dict(&[("offset", one())])),
+        ("_modules", dict(&[("inner", inner)])),
+    ]);
+    let contents = open(file(&outer, &[("0", &floats(6))])).unwrap();
+    assert_eq!(names(&contents.tensors), ["w", "offset", "inner.scale", "inner.mean"]);
+    assert!(contents.buffers.iter().eq(["inner.mean", "offset"]), "{:?}", contents.buffers);
+
+    let object = [b"c__torch__.a.b\nNet\n)\x81".to_vec(), dict(&[("w", one()), ("offset", one())]), b"b".to_vec()];
+    let script = |program: &str| {
+        let made = Made::default().add("m/data.pkl", &pickled(&object.concat())).add("m/data/0", &floats(6));
+        open(made.add("m/code/__torch__/a/b.py", program.as_bytes()).finish()).unwrap()
+    };
+    let contents =
+        script("class Net(Module):\n  __parameters__ = [\"w\", ]\n  __buffers__ = [\"offset\", ]\n  w : Tensor\n");
+    assert!(contents.buffers.iter().eq(["offset"]), "{:?}", contents.buffers);
+    assert!(script("class Other(Module):\n  __buffers__ = [\"w\", ]\n").buffers.is_empty());
+    assert!(script("  __buffers__ = [\"w\n__buffers__ = [").buffers.is_empty());
+}
+
+#[test]
+fn compressors_that_we_do_not_have_are_named_and_no_error() {
+    for (begin, name) in
+        [(&b"\xfd7zXZ\0\0\x04"[..], "xz"), (b"BZh91AY&SY", "bzip2"), (b"]\0\0\x80\0\xff\xff\xff", "lzma")]
+    {
+        let contents = open(begin.to_vec()).unwrap();
+        assert_eq!(contents.formats, [Format::Joblib]);
+        assert_eq!(
+            (kinds(&contents), contents.metadata["compression"].as_str()),
+            (vec![WarningKind::Unreadable], Some(name))
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Tensors in a tree of dictionaries, lists, and modules, with their names.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::contents::WarningKind;
 use crate::error::FormatError;
@@ -107,6 +108,18 @@ impl Loaded {
         names.filter_map(|&name| self.graph.str(name)).map(ToOwned::to_owned).collect()
     }
 
+    /// Names of the tensors directly in a module that are buffers, as its dictionary or its class says.
+    fn own_buffers(&self, id: NodeId) -> Option<Arc<HashSet<String>>> {
+        if let Some([_, buffers, _]) = self.module(id) {
+            let pairs = self.graph.pairs(buffers?);
+            return Some(Arc::new(pairs.filter_map(|(key, _)| self.key(key)).collect()));
+        }
+        if self.declared_buffers.is_empty() {
+            return None;
+        }
+        self.declared_buffers.get(&self.graph.class(id)?.path()).cloned()
+    }
+
     /// Every tensor under the node, by its path, parents before children and in the order of the file.
     ///
     /// Shared parts come under each of their names; a file that shares so much that the names outnumber everything is
@@ -135,16 +148,21 @@ impl Loaded {
                 continue;
             }
             let children = self.children(id);
+            let buffers = self.own_buffers(id);
             visits = visits.saturating_sub(1 + children.len() as u64);
             for (key, child) in children.into_iter().rev() {
                 let leaf = matches!(self.graph.node(child), Node::Int(_) | Node::Float(_) | Node::None | Node::Bool(_));
                 if leaf || skip.contains(&child) {
                     continue;
                 }
+                let is_buffer = buffers.as_ref().is_some_and(|names| names.contains(&key));
                 let path = if name.is_empty() { key } else { format!("{name}.{key}") };
                 if path.len() as u64 > self.limits.name_bytes {
                     self.warn(WarningKind::Name, "a name is longer than the limit");
                     continue;
+                }
+                if is_buffer {
+                    self.buffers.insert(path.clone());
                 }
                 stack.push((path, child, depth + 1));
             }

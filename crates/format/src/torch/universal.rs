@@ -14,7 +14,7 @@ use super::{optim, ranks};
 /// Whether the step's folder has parameters by name.
 pub(super) fn is(folder: &dyn Folder, path: &str) -> bool {
     let zero = format!("{path}zero/");
-    folder.files().iter().any(|file| file.path.strip_prefix(&*zero).is_some_and(|rest| rest.ends_with("/fp32.pt")))
+    folder.under(&zero).iter().any(|file| file.path.ends_with("/fp32.pt"))
 }
 
 /// Reads weights into `named`, and the optimizer's state.
