@@ -28,6 +28,8 @@ use python::Python;
 
 /// Bytes of the file that goes to and fro.
 const LARGE_BYTES: u64 = 1_000_000_000;
+/// Bytes of each file that is sent while others download.
+const NEWS_BYTES: u64 = 250_000_000;
 const DOWNLOADS: usize = 5;
 const UPLOADS: usize = 3;
 const REQUEST_RUNS: usize = 3;
@@ -222,9 +224,9 @@ impl Bench {
             downloads.into_iter().chain(uploads).try_for_each(joined)
         })?;
         let busy = hub.peak_memory_mb()?;
-        title("memory high-water mark (VmHWM) of wh serve", "", "MB");
+        title(&format!("VmHWM of wh serve, {LARGE_BYTES} bytes down, {NEWS_BYTES} up"), "", "MB");
         shell::say(&format!("  {:<44} {idle:>21.1}", "idle"));
-        shell::say(&format!("  {:<44} {busy:>21.1}", "8 downloads of 1 GB and 8 uploads of 250 MB"));
+        shell::say(&format!("  {:<44} {busy:>21.1}", "8 downloads and 8 uploads at once"));
         shell::say(&ratio("memory, MB", busy, "< 300", busy < 300.0));
         Ok(())
     }
@@ -240,7 +242,7 @@ impl Bench {
     fn news(&self, number: usize) -> Result<PathBuf> {
         use std::io::Read;
         let path = self.folder.join(format!("news-{number}.bin"));
-        let mut noise = std::fs::File::open("/dev/urandom")?.take(250_000_000);
+        let mut noise = std::fs::File::open("/dev/urandom")?.take(NEWS_BYTES);
         std::io::copy(&mut noise, &mut std::fs::File::create(&path)?)?;
         Ok(path)
     }
