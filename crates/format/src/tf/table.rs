@@ -124,7 +124,7 @@ impl Block {
         let check = |bytes: &[u8]| {
             let actual = crc_fast::crc32_iscsi(&[bytes, &[*kind]].concat());
             let wrong = FormatError::ChecksumMismatch { what: "table block", expected, actual };
-            if actual == expected { Ok(()) } else { Err(wrong) }
+            if actual == expected || cfg!(fuzzing) { Ok(()) } else { Err(wrong) }
         };
         match kind {
             0 if len > CHECKED_BYTES => Ok(Self { data, memory: None, packed: None }),

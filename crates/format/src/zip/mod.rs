@@ -266,7 +266,7 @@ impl Member {
             }
         };
         let actual = crc(&bytes);
-        if self.crc != 0 && actual != self.crc {
+        if self.crc != 0 && actual != self.crc && !cfg!(fuzzing) {
             return Err(FormatError::ChecksumMismatch { what, expected: self.crc, actual });
         }
         Ok(bytes)

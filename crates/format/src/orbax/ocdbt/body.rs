@@ -23,7 +23,7 @@ pub(super) fn unframe(what: &'static str, magic: [u8; 4], bytes: &[u8], limit: u
     let (framed, sum) = bytes.split_last_chunk::<4>().ok_or_else(short)?;
     let expected = u32::from_le_bytes(*sum);
     let actual = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, framed) as u32;
-    if actual != expected {
+    if actual != expected && !cfg!(fuzzing) {
         return Err(FormatError::ChecksumMismatch { what, expected, actual });
     }
     let mut head = Body { what, bytes: framed.to_vec(), at: 12 };

@@ -90,7 +90,7 @@ fn inner(
     if let Ok(sum) = <[u8; 4]>::try_from(sum) {
         let (expected, actual) =
             (u32::from_le_bytes(sum), crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, entries) as u32);
-        if expected != actual {
+        if expected != actual && !cfg!(fuzzing) {
             return Err(FormatError::ChecksumMismatch { what: "index of a zarr shard", expected, actual });
         }
     }

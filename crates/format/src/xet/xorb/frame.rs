@@ -152,7 +152,7 @@ impl Header {
         let descriptor = summed.get(..summed.len() - input.len()).unwrap_or_default();
         let [announced] = take(input, WHAT)?;
         let computed = header_checksum(descriptor);
-        if computed != announced {
+        if computed != announced && !cfg!(fuzzing) {
             return Err(FormatError::ChecksumMismatch {
                 what: "LZ4 frame header",
                 expected: announced.into(),
