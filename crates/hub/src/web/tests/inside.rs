@@ -225,7 +225,7 @@ async fn nothing_of_a_private_repository_is_told() {
     let address = "/ada/m/tensors/main?name=model.embed_tokens.weight";
     assert!(!ground.page(address).await.contains("secret"));
     assert!(!ground.get(&format!("/api/models{address}")).await.body.contains("secret"));
-    let cookie = crate::web::session::set_cookie(Some(&ground.secret), "");
+    let cookie = crate::server::session::set_cookie(Some(&ground.secret), "");
     let cookie = cookie.split(';').next().unwrap().to_owned();
     let reply = ground.ask(address, &[(header::COOKIE, &cookie)]).await;
     assert!(reply.body.contains("/ada/secret/tensors/"), "{}", reply.body);
