@@ -5,12 +5,13 @@
 
 mod figures;
 mod machine;
+mod read;
 mod transfer;
 
 use anyhow::{Result, bail};
 
 /// Names of the topics.
-pub const TOPICS: [&str; 1] = ["transfer"];
+pub const TOPICS: [&str; 2] = ["read", "transfer"];
 
 /// Runs the benchmark named `topic`.
 ///
@@ -18,6 +19,7 @@ pub const TOPICS: [&str; 1] = ["transfer"];
 /// When there is no such topic, or something could not be measured.
 pub fn bench(topic: &str) -> Result<()> {
     match topic {
+        "read" => read::read(),
         "transfer" => transfer::transfer(),
         _ => bail!("there is no benchmark named `{topic}`; there are: {}", TOPICS.join(", ")),
     }

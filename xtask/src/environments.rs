@@ -54,6 +54,13 @@ pub fn bench() -> Result<PathBuf> {
     made.into_values().next().context("no environment for benchmarks")
 }
 
+/// What readers are measured beside: numpy and picklescan.
+pub fn readers() -> Result<PathBuf> {
+    let requirements = "numpy==2.4.6\npicklescan==1.0.5\n".to_owned();
+    let made = make(&[Environment { name: "readers".to_owned(), requirements, epilogue: None }])?;
+    made.into_values().next().context("no environment for benchmarks")
+}
+
 /// The environments whose libraries write a checkpoint of every format: that of the models, and one with TensorFlow and JAX.
 pub fn formats() -> Result<Programs> {
     let tensorflow =

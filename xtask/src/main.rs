@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod check;
 mod environments;
+mod fuzz;
 mod licenses;
 mod metadata;
 mod postgres;
@@ -25,7 +26,10 @@ Usage: cargo xtask VERB
             --write-matrix      write docs/reference/clients.md from this run
   walls   which room imports what (part of check)
   soak    the long fault tests, in release
-  bench   TOPIC of transfer: figures beside their peers, in release
+  fuzz    every fuzz target, with the stable toolchain
+            --seconds N         time of all targets together; 60 unless said
+            --target NAME[,NAME]
+  bench   TOPIC of transfer, read: figures beside their peers, in release
 ";
 
 fn main() -> ExitCode {
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         ["walls"] => walls::walls(),
         ["test", flags @ ..] => test::Options::parse(flags).and_then(|options| test::test(&options)),
         ["soak"] => soak::soak(),
+        ["fuzz", flags @ ..] => fuzz::Options::parse(flags).and_then(|options| fuzz::fuzz(&options)),
         ["bench", topic] => bench::bench(topic),
         [] | ["help" | "-h" | "--help"] => {
             shell::say(USAGE);

@@ -199,7 +199,7 @@ impl Tensor {
         self.pieces.iter().find_map(|piece| match &piece.stored {
             Stored::File { file, begin, .. } => {
                 // A filter hides where in the stored bytes an element lies.
-                Some((file, if piece.filters.is_empty() { begin + piece.first_byte } else { *begin }))
+                Some((file, if piece.filters.is_empty() { begin.saturating_add(piece.first_byte) } else { *begin }))
             }
             _ => None,
         })

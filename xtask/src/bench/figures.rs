@@ -2,11 +2,23 @@
 
 use std::time::Duration;
 
+use crate::shell;
+
 /// What was measured in several runs, in one unit.
 #[derive(Clone, Debug, Default)]
 pub struct Series(Vec<f64>);
 
 impl Series {
+    /// No runs yet.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The same in another unit, `factor` of which are one of this.
+    pub fn scaled(&self, factor: f64) -> Self {
+        Self(self.0.iter().map(|value| value * factor).collect())
+    }
+
     /// Adds a run.
     pub fn push(&mut self, value: f64) {
         self.0.push(value);
@@ -33,6 +45,11 @@ impl Series {
     pub fn max(&self) -> f64 {
         self.0.iter().copied().fold(f64::NAN, f64::max)
     }
+}
+
+/// Prints the head of a table.
+pub fn title(what: &str, first: &str, second: &str) {
+    shell::say(&format!("\n{what:<46} {first:>10} {second:>10}"));
 }
 
 /// One line of a table: what, the best and the median of its runs, and their unit.

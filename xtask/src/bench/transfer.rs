@@ -17,7 +17,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::figures::{Series, ratio, row};
+use super::figures::{Series, ratio, row, title};
 use super::machine::machine;
 use crate::{apt, shell};
 use http::Place;
@@ -67,7 +67,7 @@ struct Bench {
 }
 
 /// The program under test, in release.
-fn build() -> Result<PathBuf> {
+pub(super) fn build() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("WH_BIN") {
         return Ok(PathBuf::from(path));
     }
@@ -246,10 +246,6 @@ impl Bench {
         std::io::copy(&mut noise, &mut std::fs::File::create(&path)?)?;
         Ok(path)
     }
-}
-
-fn title(what: &str, first: &str, second: &str) {
-    shell::say(&format!("\n{what:<46} {first:>10} {second:>10}"));
 }
 
 /// Bytes per second that all clients get together, in MB/s.
