@@ -23,19 +23,19 @@ pub(super) struct Row {
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     /// First unit in the tensor.
-    base: u64,
+    pub base: u64,
     /// One past the last unit in the tensor.
     end: u64,
     /// Extents of the axes before the last.
-    outer: Vec<u64>,
+    pub outer: Vec<u64>,
     /// Distances in the tensor along them, in units.
-    outer_unit: Vec<u64>,
+    pub outer_unit: Vec<u64>,
     /// Distances in the bytes along them, in units.
-    outer_source: Vec<u64>,
+    pub outer_source: Vec<u64>,
     /// Units of a row.
-    row_len: u64,
+    pub row_len: u64,
     /// Distance in the bytes within a row.
-    step: u64,
+    pub step: u64,
 }
 
 impl Layout {

@@ -2,10 +2,11 @@
 //!
 //! [`Elements`] gives any run of elements in row-major order, little-endian, whatever the layout in the file: strided
 //! views, boxes of a shard, compressed chunks, byte-swapped numbers. It reads what the run needs and no more, and keeps a
-//! bounded number of decoded chunks.
+//! bounded number of decoded chunks. Large transposed pieces are gathered in windows of the tensor.
 
 mod blosc;
 mod filter;
+mod gather;
 pub(crate) use filter::decode;
 mod layout;
 #[cfg(test)]
@@ -17,12 +18,16 @@ use std::sync::Arc;
 use crate::error::FormatError;
 use crate::limits::Limits;
 use crate::source::{Folder, Section};
-use crate::tensor::{Piece, Stored, Tensor};
+use crate::tensor::{Filter, Piece, Stored, Tensor};
 
 use layout::{Layout, Row};
 
 /// Decoded or gathered bytes that are kept for the next run, in bytes.
 const KEPT_BYTES: usize = 64 << 20;
+/// Transposed pieces up to this length are held whole, in bytes.
+const WHOLE_BYTES: u64 = 256 << 20;
+/// What is gathered at once of longer ones, in bytes.
+const WINDOW_BYTES: u64 = 32 << 20;
 const WHAT: &str = "tensor data";
 
 /// Reader of one tensor's elements.
@@ -39,6 +44,18 @@ pub struct Elements<'a> {
     open: Option<Section>,
     /// Decoded pieces, by their number, oldest first.
     kept: VecDeque<(usize, Arc<Vec<u8>>)>,
+    /// The last gathered part of a piece.
+    window: Window,
+    /// Most bytes of a window.
+    window_bytes: u64,
+}
+
+/// Gathered units of a piece: those from `first` on.
+#[derive(Default)]
+struct Window {
+    piece: usize,
+    first: u64,
+    bytes: Vec<u8>,
 }
 
 impl<'a> Elements<'a> {
@@ -58,7 +75,18 @@ impl<'a> Elements<'a> {
         }
         let layouts = tensor.pieces.iter().map(|piece| Layout::of(tensor, piece)).collect::<Result<Vec<_>, _>>()?;
         let units = tensor.elements().div_ceil(tensor.dtype.block_elements());
-        Ok(Self { tensor, folder, limits, layouts, unit_bytes, units, open: None, kept: VecDeque::new() })
+        Ok(Self {
+            tensor,
+            folder,
+            limits,
+            layouts,
+            unit_bytes,
+            units,
+            open: None,
+            kept: VecDeque::new(),
+            window: Window::default(),
+            window_bytes: WINDOW_BYTES,
+        })
     }
 
     /// Bytes of one unit: an element, or a block of packed or quantised ones.
@@ -148,6 +176,11 @@ impl<'a> Elements<'a> {
             {
                 Bytes::Section(self.section(piece)?)
             }
+            Stored::File { .. }
+                if piece.decoded_bytes > WHOLE_BYTES.min(self.limits.decoded_bytes) && is_elementwise(piece, width) =>
+            {
+                return self.gather(number, piece, first, out);
+            }
             _ => Bytes::Kept(self.decoded(number, piece)?),
         };
         for row in rows {
@@ -156,6 +189,42 @@ impl<'a> Elements<'a> {
             let target = begin.checked_add(len).and_then(|end| out.get_mut(begin..end));
             let target = target.ok_or_else(|| broken(tensor, "a piece leaves the tensor"))?;
             bytes.copy(&row, width, piece.first_byte, target)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a piece into `out`, window by window.
+    fn gather(&mut self, number: usize, piece: &Piece, first: u64, out: &mut [u8]) -> Result<(), FormatError> {
+        let Some(layout) = self.layouts.get(number).cloned() else { return Ok(()) };
+        let width = self.unit_bytes;
+        let end = layout.end().min(first.saturating_add(out.len() as u64 / width));
+        let mut next = first.max(layout.begin());
+        while next < end {
+            let upto = self.window.first.saturating_add(self.window.bytes.len() as u64 / width);
+            if self.window.piece != number || next < self.window.first || next >= upto {
+                let len = (self.window_bytes / width).max(1).min(layout.end() - next);
+                let mut bytes = std::mem::take(&mut self.window.bytes);
+                bytes.resize(usize::try_from(len * width).unwrap_or(usize::MAX), 0);
+                let section = self.section(piece)?;
+                gather::gather(&section, piece.first_byte, &layout, width, next, &mut bytes)?;
+                let bytes = filter::decode(bytes, &piece.filters, len * width)?;
+                self.window = Window { piece: number, first: next, bytes };
+                continue;
+            }
+            let upto = upto.min(end);
+            for row in layout.rows(next, upto) {
+                let range = |begin: u64| {
+                    let begin = usize::try_from((row.unit - begin) * width).ok()?;
+                    Some(begin..begin.checked_add(usize::try_from(row.len * width).ok()?)?)
+                };
+                let from = range(self.window.first).and_then(|range| self.window.bytes.get(range));
+                let to = range(first).and_then(|range| out.get_mut(range));
+                let (Some(from), Some(to)) = (from, to) else {
+                    return Err(broken(self.tensor, "a piece leaves the tensor"));
+                };
+                to.copy_from_slice(from);
+            }
+            next = upto;
         }
         Ok(())
     }
@@ -206,6 +275,18 @@ impl<'a> Elements<'a> {
             other => other,
         }
     }
+}
+
+/// Whether the filters change each element by itself, so that elements may be gathered before.
+fn is_elementwise(piece: &Piece, unit_bytes: u64) -> bool {
+    piece.filters.iter().all(|filter| {
+        let width = match filter {
+            Filter::SwapBytes { width } | Filter::Negate { width } => u64::from(*width),
+            Filter::Conjugate { width } => 2 * u64::from(*width),
+            _ => return false,
+        };
+        width > 0 && unit_bytes.is_multiple_of(width)
+    })
 }
 
 /// Bytes that rows are copied from.

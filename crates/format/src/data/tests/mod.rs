@@ -1,9 +1,11 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use proptest::prelude::*;
 
 use super::filter::decode;
 use super::*;
 use crate::dtype::Dtype;
-use crate::source::MemoryFolder;
+use crate::source::{MemoryFolder, ReadAt};
 use crate::tensor::{Filter, Region};
 
 fn folder(bytes: Vec<u8>) -> MemoryFolder {
@@ -124,6 +126,73 @@ fn a_bomb_is_cut_or_refused_at_its_limit() {
     assert!(decode(vec![0xff; 20], &[Filter::Varint { width: 8 }], 1000).is_err());
 }
 
+/// Numbers that are their own places, as far as anybody asks for them.
+struct Places {
+    count: u64,
+    reads: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl ReadAt for Places {
+    fn len(&self) -> u64 {
+        self.count * 4
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        for (place, number) in (offset / 4..).zip(buffer.chunks_exact_mut(4)) {
+            number.copy_from_slice(&(place as u32).to_le_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Reads two bands of a tensor over [`Places`], and gives the reads and bytes that it took.
+fn two_bands(shape: &[u64], strides: &[u64], filters: &[Filter], from: u64) -> (u64, u64) {
+    let count = shape.iter().product();
+    let places = Arc::new(Places { count, reads: AtomicU64::new(0), bytes: AtomicU64::new(0) });
+    let folder = MemoryFolder::new(vec![Section::new("a", Arc::clone(&places) as Arc<dyn ReadAt>)]);
+    let piece = Piece { filters: filters.to_vec(), ..strided(Region::Whole, file(0, count * 4), strides) };
+    let view = tensor(Dtype::U32, shape, vec![piece]);
+    let limits = Limits::default();
+    let mut reader = Elements::new(&folder, &view, &limits).unwrap();
+    let mut band = vec![0; 1 << 20];
+    for first in [from, from + (1 << 18)] {
+        reader.read(first, &mut band).unwrap();
+        for (number, unit) in band.chunks_exact(4).zip(first..) {
+            let mut rest = unit;
+            let place: u64 = (0..shape.len())
+                .rev()
+                .map(|axis| {
+                    let index = rest % shape[axis];
+                    rest /= shape[axis];
+                    index * strides[axis]
+                })
+                .sum();
+            let expected = if filters.is_empty() { (place as u32).to_le_bytes() } else { (place as u32).to_be_bytes() };
+            assert_eq!(number, expected, "unit {unit}");
+        }
+    }
+    (places.reads.load(Ordering::Relaxed), places.bytes.load(Ordering::Relaxed))
+}
+
+#[test]
+fn a_transposed_array_of_six_gigabytes_is_read_a_window_at_a_time() {
+    let side = 40_000;
+    let window = WINDOW_BYTES;
+    // Column-major: one read for each column.
+    let (reads, bytes) = two_bands(&[side, side], &[1, side], &[], 123_456_789);
+    assert!(reads <= side && bytes <= window, "{reads} reads of {bytes} bytes");
+    // Big-endian, and at the end.
+    let swap = [Filter::SwapBytes { width: 4 }];
+    let (reads, bytes) = two_bands(&[side, side], &[1, side], &swap, side * side - (1 << 19));
+    assert!(reads <= side && bytes <= window, "{reads} reads of {bytes} bytes");
+    // Of a short first axis the next one is read with what lies between.
+    let (reads, bytes) = two_bands(&[4, 20_000, 20_000], &[1, 4, 80_000], &[], 20_000 * 20_000 - 1000);
+    assert!(reads <= 80_000 && bytes <= 5 * window, "{reads} reads of {bytes} bytes");
+}
+
 prop_compose! {
     /// A shape, a permutation of its axes, and a run of elements.
     fn a_view()(shape in prop::collection::vec(1u64..5, 0..5))
@@ -164,6 +233,18 @@ proptest! {
         let mut run = vec![0; ((end - begin) * 2) as usize];
         reader.read(begin, &mut run).unwrap();
         prop_assert_eq!(&run, &naive[begin as usize * 2..end as usize * 2]);
+        // The same when it is too large to be held whole.
+        let small = Limits { decoded_bytes: 1, ..Limits::default() };
+        for window_bytes in [1, 6, 16, 1 << 20] {
+            let mut gathered = Elements::new(&folder, &view, &small).unwrap();
+            gathered.window_bytes = window_bytes;
+            run.fill(0);
+            gathered.read(begin, &mut run).unwrap();
+            prop_assert_eq!(&run, &naive[begin as usize * 2..end as usize * 2]);
+            let mut whole = Vec::new();
+            gathered.bands(10, |band| { whole.extend_from_slice(band); Ok::<_, FormatError>(()) }).unwrap();
+            prop_assert_eq!(&whole, &naive);
+        }
         prop_assert_eq!(reader.read_all().unwrap(), naive);
     }
 
