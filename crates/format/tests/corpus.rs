@@ -1,5 +1,7 @@
 //! The fuzz targets over their committed corpus, as it is and a little changed.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
+
 #[path = "../../../fuzz/memory.rs"]
 mod memory;
 #[path = "../../../fuzz/targets/mod.rs"]
