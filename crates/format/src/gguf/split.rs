@@ -16,7 +16,7 @@ use crate::source::Folder;
 /// first. A part that is not there is a warning.
 ///
 /// # Errors
-/// Those of [`crate::gguf::read`], with the part they are in; [`FormatError::NoFile`] when there is nothing at `path`.
+/// Those of [`crate::gguf::read()`], with the part they are in; [`FormatError::NoFile`] when there is nothing at `path`.
 pub fn read_split(folder: &dyn Folder, path: &str, limits: &Limits) -> Result<Contents, FormatError> {
     let asked = read_named(folder, path, limits)?;
     let count = count(&asked).unwrap_or(1);
