@@ -1,7 +1,7 @@
 //! From the files of a folder to one checkpoint: read each, group shards, choose one set of weights, add what lies beside.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -360,6 +360,8 @@ fn assemble(checkpoint: &mut Checkpoint, mut parts: Vec<Part>, documents: &Docum
         .chain(main.map(|number| (number, String::new())))
         .collect();
     checkpoint.has_weights = !chosen.is_empty();
+    let of_chosen = chosen.keys().filter_map(|&number| parts.get(number)).flat_map(|part| &part.contents.tensors);
+    let names: HashSet<String> = of_chosen.map(|tensor| tensor.name.clone()).collect();
     for (number, part) in parts.into_iter().enumerate() {
         match chosen.get(&number) {
             Some(prefix) => take_weights(&mut checkpoint.contents, part, prefix),
@@ -367,7 +369,10 @@ fn assemble(checkpoint: &mut Checkpoint, mut parts: Vec<Part>, documents: &Docum
                 // What lies in a folder with weights of its own belongs to those.
                 let inside = folder_of(&part.folder) == main_folder && !best.contains_key(&part.folder);
                 let near = part.folder == main_folder || inside;
-                take_rest(checkpoint, part, near);
+                // Another set of weights may be another model, and its optimizer another one's.
+                let same =
+                    !part.is_weights() || part.contents.tensors.iter().any(|tensor| names.contains(&tensor.name));
+                take_rest(checkpoint, part, near, same);
             }
         }
     }
@@ -425,13 +430,13 @@ fn take_weights(into: &mut Contents, part: Part, prefix: &str) {
 }
 
 /// What is not the weights: an optimizer, files of training, the same weights in other forms.
-fn take_rest(checkpoint: &mut Checkpoint, part: Part, near: bool) {
+fn take_rest(checkpoint: &mut Checkpoint, part: Part, near: bool, same: bool) {
     let is_weights = part.is_weights();
     let elements = part.elements();
     let mut contents = part.contents;
     checkpoint.contents.code.append(&mut contents.code);
     checkpoint.contents.warnings.append(&mut contents.warnings);
-    if near && checkpoint.contents.optimizer.is_none() && contents.optimizer.is_some() {
+    if near && same && checkpoint.contents.optimizer.is_none() && contents.optimizer.is_some() {
         checkpoint.contents.optimizer = contents.optimizer.take();
         checkpoint.optimizer_apart = true;
     }

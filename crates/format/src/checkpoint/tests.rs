@@ -107,11 +107,13 @@ proptest::proptest! {
     }
 }
 
-/// A torch file of one tensor `w` of four bytes.
+/// A tensor of four bytes in opcodes, over the first storage.
+const TENSOR: &[u8] = b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nByteStorage\nU\x010U\x03cpuK\x04tQK\0(K\x04t(K\x01t\x89ccollections\nOrderedDict\n)RtR";
+
+/// A torch file of one tensor of four bytes.
 fn torch_zip(name: &str) -> Vec<u8> {
     let name = [&[b'U', name.len() as u8], name.as_bytes()].concat();
-    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nByteStorage\nU\x010U\x03cpuK\x04tQK\0(K\x04t(K\x01t\x89ccollections\nOrderedDict\n)RtR";
-    let pickle = [&b"\x80\x02}"[..], &name, tensor, b"s."].concat();
+    let pickle = [&b"\x80\x02}"[..], &name, TENSOR, b"s."].concat();
     Made::default().add("m/data.pkl", &pickle).add("m/version", b"3\n").add("m/data/0", &[0; 4]).finish()
 }
 
@@ -187,6 +189,25 @@ fn a_folder_of_training_is_its_newest_step_until_the_end_is_saved() {
     assert_eq!(others(&checkpoint).len(), 2);
     // The state of a step is not the state at the end.
     assert_eq!(checkpoint.contents.optimizer, None);
+}
+
+#[test]
+fn an_optimizer_of_other_weights_is_not_taken() {
+    let training = |name: &str| {
+        let name = [&[b'U', name.len() as u8], name.as_bytes()].concat();
+        let pickle = [
+            &b"\x80\x02}(U\x05model}"[..],
+            &name,
+            TENSOR,
+            b"sU\x09optimizer}(U\x05state}K\0}U\x04stepK\x03ssU\x0cparam_groups]}U\x06params]K\0asauu.",
+        ];
+        Made::default().add("m/data.pkl", &pickle.concat()).add("m/version", b"3\n").add("m/data/0", &[0; 4]).finish()
+    };
+    let with =
+        |name| of(&[("model.safetensors", safetensors(&[("w", "U8", &[4], 4)])), ("train.ckpt", training(name))]);
+    assert_eq!(with("w").contents.optimizer.and_then(|optimizer| optimizer.step), Some(3));
+    let other = with("other");
+    assert_eq!((other.contents.optimizer.is_none(), others(&other)), (true, vec!["train.ckpt"]));
 }
 
 #[test]
