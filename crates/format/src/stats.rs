@@ -22,6 +22,8 @@ const TASK_BYTES: u64 = 64 << 20;
 const UNSTORED_BYTES: u64 = 256 << 20;
 /// How many times more bytes a tensor may have than are stored of it: fill values, expanded views, compression.
 const UNSTORED_RATIO: u64 = 256;
+/// Elements that become numbers together, about: as numbers they stay in the second cache.
+const PART: u64 = 16_384;
 /// Elements whose mean is taken together; they stay in the first cache.
 const RUN: usize = 2048;
 
@@ -68,9 +70,12 @@ impl Stats {
     /// [`FormatError::Unsupported`] for types that are no numbers.
     pub fn of(dtype: Dtype, bytes: &[u8]) -> Result<Self, FormatError> {
         let mut stats = Self::default();
-        match numbers(dtype, bytes)? {
-            Numbers::Single(numbers) => numbers.chunks(RUN).for_each(|run| stats.merge(&of_run(run))),
-            Numbers::Double(numbers) => numbers.chunks(RUN).for_each(|run| stats.merge(&of_run(run))),
+        let part_bytes = (PART / dtype.block_elements()).max(1).saturating_mul(dtype.block_bytes());
+        for part in bytes.chunks(usize::try_from(part_bytes).unwrap_or(usize::MAX).max(1)) {
+            match numbers(dtype, part)? {
+                Numbers::Single(numbers) => numbers.chunks(RUN).for_each(|run| stats.merge(&of_run(run))),
+                Numbers::Double(numbers) => numbers.chunks(RUN).for_each(|run| stats.merge(&of_run(run))),
+            }
         }
         Ok(stats)
     }
@@ -140,18 +145,24 @@ macro_rules! number {
 number!(f32);
 number!(f64);
 
-/// Statistics of a short run. Sums go in lanes, so that they vectorise.
+/// Statistics of a short run, in one pass. Sums go in lanes, so that they vectorise.
+///
+/// Distances are taken from the first number and not from zero. As that is one of the numbers, their squares are at most
+/// `n + 1` times those of the distances from the mean, which bounds what is lost when one is computed from the other.
 fn of_run<T: Number>(run: &[T]) -> Stats {
     const LANES: usize = 8;
+    let first: f64 = run.first().map_or(0.0, |&first| first.into());
     let (chunks, rest) = run.as_chunks::<LANES>();
-    let mut sums = [0f64; LANES];
+    let (mut sums, mut squares) = ([0f64; LANES], [0f64; LANES]);
     let (mut low, mut high) = ([T::LARGEST; LANES], [T::SMALLEST; LANES]);
     let mut zeros = [0u32; LANES];
     let mut take = |chunk: &[T]| {
-        for ((((&value, sum), low), high), zeros) in
-            chunk.iter().zip(&mut sums).zip(&mut low).zip(&mut high).zip(&mut zeros)
+        for (((((&value, sum), square), low), high), zeros) in
+            chunk.iter().zip(&mut sums).zip(&mut squares).zip(&mut low).zip(&mut high).zip(&mut zeros)
         {
-            *sum += value.into();
+            let distance: f64 = value.into() - first;
+            *sum += distance;
+            *square += distance * distance;
             *low = low.smaller(value);
             *high = high.larger(value);
             *zeros += u32::from(value.is_zero());
@@ -159,20 +170,11 @@ fn of_run<T: Number>(run: &[T]) -> Stats {
     };
     chunks.iter().for_each(|chunk| take(chunk));
     take(rest);
-    let sum: f64 = sums.iter().sum();
-    if !sum.is_finite() {
+    let (sum, squares): (f64, f64) = (sums.iter().sum(), squares.iter().sum());
+    if !sum.is_finite() || !squares.is_finite() {
         return one_by_one(run);
     }
-    let mean = sum / run.len().max(1) as f64;
-    let mut squares = [0f64; LANES];
-    let mut take = |chunk: &[T]| {
-        for (&value, square) in chunk.iter().zip(&mut squares) {
-            let distance: f64 = value.into() - mean;
-            *square += distance * distance;
-        }
-    };
-    chunks.iter().for_each(|chunk| take(chunk));
-    take(rest);
+    let away = sum / run.len().max(1) as f64;
     Stats {
         finite: run.len() as u64,
         nan: 0,
@@ -180,8 +182,8 @@ fn of_run<T: Number>(run: &[T]) -> Stats {
         zeros: zeros.iter().map(|&zeros| u64::from(zeros)).sum(),
         min: low.iter().fold(f64::INFINITY, |min, &value| min.min(value.into())),
         max: high.iter().fold(f64::NEG_INFINITY, |max, &value| max.max(value.into())),
-        mean,
-        squares: squares.iter().sum(),
+        mean: first + away,
+        squares: (squares - sum * away).max(0.0),
     }
 }
 

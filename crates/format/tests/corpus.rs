@@ -17,7 +17,7 @@ use targets::{TARGETS, Target};
 static MEMORY: memory::Bounded = memory::Bounded;
 
 /// Changed inputs of each target.
-const CHANGED: u64 = 2_000;
+const CHANGED: u64 = 5_000;
 /// What one input may take, on a machine that is busy with other things.
 const TIME: Duration = Duration::from_secs(10);
 

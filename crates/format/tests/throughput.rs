@@ -5,10 +5,11 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use weighthouse_format::stats::Stats;
 use weighthouse_format::xet::chunker::{Chunker, MAX_CHUNK};
 use weighthouse_format::xet::hash::{HashTree, chunk_hash};
 use weighthouse_format::xet::xorb::{ChunkDecoder, ChunkHeader, Scheme, SchemeChoice, XorbBuilder, XorbVerifier};
-use weighthouse_format::{Limits, Section, pickle};
+use weighthouse_format::{Dtype, Limits, Section, pickle};
 
 const LEN: usize = 60 << 20;
 
@@ -132,6 +133,16 @@ fn throughput() {
                 black_box(verifier.finish_unnamed().unwrap());
             });
         }
+    }
+}
+
+#[test]
+#[ignore = "measures speed"]
+fn statistics_are_taken() {
+    for (dtype, data) in [(Dtype::F32, weights(LEN, false)), (Dtype::BF16, weights(LEN, true))] {
+        report(&format!("statistics of {dtype}, bytes"), LEN, || {
+            black_box(Stats::of(dtype, &data).unwrap());
+        });
     }
 }
 

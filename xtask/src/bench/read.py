@@ -13,8 +13,8 @@ PLAN = [("attn.q", 1), ("attn.k", 1), ("attn.v", 1), ("attn.o", 1), ("mlp.up", 4
 
 
 def shapes(total_bytes, width):
-    """Names and shapes of a small transformer whose weights take about `total_bytes`."""
-    hidden = int((total_bytes / width / LAYERS / sum(times for _, times in PLAN)) ** 0.5) // 256 * 256
+    """Names and shapes of a small transformer whose weights take at least `total_bytes`."""
+    hidden = (int((total_bytes / width / LAYERS / sum(times for _, times in PLAN)) ** 0.5) // 64 + 1) * 64
     for layer in range(LAYERS):
         for name, times in PLAN:
             yield f"model.layers.{layer}.{name}.weight", (hidden * times, hidden)
@@ -94,10 +94,10 @@ def sparse_pt(path, total_bytes):
             begin, encoded = file.tell(), name.encode()
             pad = -(begin + 30 + len(encoded) + 4) % 64
             extra = b"FB" + struct.pack("<H", pad) + b"Z" * pad
-            common = struct.pack("<HHHIIIIHH", 0, 0, 0, 0, 0, size, size, len(encoded), len(extra))
+            common = struct.pack("<HHHHIIIHH", 0, 0, 0, 0, 0, size, size, len(encoded), len(extra))
             file.write(b"PK\x03\x04\x00\x00" + common + encoded + extra)
             file.write(content) if content else file.seek(size, os.SEEK_CUR)
-            common = struct.pack("<HHHIIIIHH", 0, 0, 0, 0, 0, size, size, len(encoded), 0)
+            common = struct.pack("<HHHHIIIHH", 0, 0, 0, 0, 0, size, size, len(encoded), 0)
             directory += b"PK\x01\x02\x00\x00\x00\x00" + common + b"\0" * 10 + struct.pack("<I", begin) + encoded
         begin = file.tell()
         counts = struct.pack("<HHII", len(members), len(members), len(directory), begin)
