@@ -33,7 +33,7 @@ use crate::ui;
 pub struct Inspect {
     #[command(flatten)]
     remote: RemoteFlags,
-    /// File, folder, or hub:NAMESPACE/NAME[@REVISION][:PATH]
+    /// File, folder, or `hub:NAMESPACE/NAME[@REVISION][:PATH]`
     target: String,
     /// List the tensors whose names match a regular expression; `.` lists all
     #[arg(long, value_name = "REGEX")]

@@ -77,7 +77,7 @@ impl Role {
             Self::Embedding
         } else if has(&["norm", "ln_", "_ln"]) || is(&["ln", "bn", "bn1", "bn2", "bn3"]) {
             Self::Norm
-        } else if has(&["attn", "attention", "q_proj", "k_proj", "v_proj", "qkv"]) {
+        } else if has(&["attn", "attention", "q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "qkv"]) {
             Self::Attention
         } else if has(&["mlp", "ffn", "feed_forward", "expert", "dense", "intermediate", "gate_proj", "ff."])
             || is(&["ff", "moe", "fc1", "fc2"])
