@@ -367,8 +367,9 @@ fn assemble(checkpoint: &mut Checkpoint, mut parts: Vec<Part>, documents: &Docum
             Some(prefix) => take_weights(&mut checkpoint.contents, part, prefix),
             None => {
                 // What lies in a folder with weights of its own belongs to those.
-                let inside = folder_of(&part.folder) == main_folder && !best.contains_key(&part.folder);
-                let near = part.folder == main_folder || inside;
+                let parent = folder_of(&part.folder);
+                let beside = parent == main_folder || (parent == folder_of(&main_folder) && part.folder != parent);
+                let near = part.folder == main_folder || (beside && !best.contains_key(&part.folder));
                 // Another set of weights may be another model, and its optimizer another one's.
                 let same =
                     !part.is_weights() || part.contents.tensors.iter().any(|tensor| names.contains(&tensor.name));

@@ -211,6 +211,15 @@ fn an_optimizer_of_other_weights_is_not_taken() {
 }
 
 #[test]
+fn an_optimizer_in_a_folder_beside_the_weights_belongs_to_them() {
+    let weights = || safetensors(&[("w", "U8", &[4], 4)]);
+    let checkpoint = of(&[("step/model/model.safetensors", weights()), ("step/optimizer/state.pt", optimizer(4))]);
+    assert_eq!(checkpoint.contents.optimizer.and_then(|optimizer| optimizer.step), Some(4));
+    let elsewhere = of(&[("a/model/model.safetensors", weights()), ("b/optimizer/state.pt", optimizer(4))]);
+    assert_eq!(elsewhere.contents.optimizer, None);
+}
+
+#[test]
 fn variants_of_a_pipeline_and_its_single_file_are_not_counted_again() {
     let index = br#"{"_class_name":"StableDiffusionPipeline","_diffusers_version":"0.42","unet":["diffusers","U"],"vae":["diffusers","V"]}"#;
     let weights = |dtype, bytes| safetensors(&[("w", dtype, &[2], bytes)]);
