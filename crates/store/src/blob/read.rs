@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use weighthouse_format::xet::shard::Term;
-use weighthouse_format::xet::xorb::{CHUNK_HEADER_LEN, ChunkHeader, Scheme, XorbChunk, decode_chunk};
+use weighthouse_format::xet::xorb::{CHUNK_HEADER_LEN, ChunkDecoder, ChunkHeader, Scheme, XorbChunk};
 
 use super::index::Place;
 use crate::Store;
@@ -62,7 +62,12 @@ impl Store {
         let pieces = segments
             .map(move |segment| {
                 let store = store.clone();
-                async move { fetch(&store, &segment?).await }
+                async move {
+                    let segment = segment?;
+                    // A task of its own: what is decoded next does not wait for what is being sent.
+                    let fetched = tokio::spawn(async move { fetch(&store, &segment).await }).await;
+                    fetched.unwrap_or_else(|error| Err(StoreError::Task(error.to_string())))
+                }
             })
             .buffered(READ_AHEAD)
             .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
@@ -165,10 +170,11 @@ async fn fetch(store: &Store, segment: &Segment) -> Result<Vec<Bytes>, StoreErro
     let data = store.read_body(&segment.place, base..u64::from(last.end())).await?;
     let (mut skip, mut take) = (segment.skip, segment.take);
     let mut pieces = Vec::with_capacity(chunks.len());
+    let mut decoder = ChunkDecoder::new();
     for chunk in chunks {
         let at = (u64::from(chunk.offset) - base) as usize;
         let record = data.slice(at..at + chunk.stored_len as usize);
-        let mut raw = raw_bytes(&segment.place, chunk, record)?;
+        let mut raw = raw_bytes(&mut decoder, &segment.place, chunk, record)?;
         let _ = raw.split_to(skip.min(raw.len() as u64) as usize);
         skip = 0;
         raw.truncate(usize::try_from(take).unwrap_or(usize::MAX));
@@ -179,7 +185,7 @@ async fn fetch(store: &Store, segment: &Segment) -> Result<Vec<Bytes>, StoreErro
 }
 
 /// Checks one chunk record and decodes it; an uncompressed one is not copied.
-fn raw_bytes(place: &Place, chunk: &XorbChunk, record: Bytes) -> Result<Bytes, StoreError> {
+fn raw_bytes(decoder: &mut ChunkDecoder, place: &Place, chunk: &XorbChunk, record: Bytes) -> Result<Bytes, StoreError> {
     let corrupt = |detail: String| StoreError::Corrupt {
         what: format!("chunk {} in pack {}", chunk.hash, place.record.pack),
         detail,
@@ -194,6 +200,6 @@ fn raw_bytes(place: &Place, chunk: &XorbChunk, record: Bytes) -> Result<Bytes, S
         return Ok(stored);
     }
     let mut raw = Vec::with_capacity(header.raw_len());
-    decode_chunk(header.scheme(), &stored, header.raw_len(), &mut raw).map_err(|e| corrupt(e.to_string()))?;
+    decoder.decode(header, &stored, &mut raw).map_err(|e| corrupt(e.to_string()))?;
     Ok(raw.into())
 }
