@@ -329,7 +329,7 @@ fn assemble(checkpoint: &mut Checkpoint, mut parts: Vec<Part>, documents: &Docum
     for part in &mut parts {
         for (path, index) in documents.indexes(&part.folder) {
             let of_part = path.rsplit('/').next().is_some_and(|name| name.starts_with(&format!("{}.", part.stem)));
-            if of_part && part.files.len() > 1 {
+            if of_part && part.files.iter().any(|file| shards::stem(file).1.is_some()) {
                 let index = Value::Object(index.clone());
                 shards::check_index(&mut part.contents, path, &index, &part.folder);
             }

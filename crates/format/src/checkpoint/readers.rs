@@ -153,7 +153,7 @@ fn read_gzip(section: &Section, limits: &Limits) -> Result<Contents, FormatError
 
 /// A zip is what its members make it.
 fn read_zip(section: &Section, limits: &Limits) -> Result<Option<Contents>, FormatError> {
-    let archive = Archive::read(section, limits)?;
+    let mut archive = Archive::read(section, limits)?;
     let names: Vec<&str> = archive.entries().iter().map(|entry| entry.name.as_str()).collect();
     let has = |name: &str| names.contains(&name);
     let ends = |end: &str| names.iter().any(|name| name.ends_with(end));
@@ -167,7 +167,12 @@ fn read_zip(section: &Section, limits: &Limits) -> Result<Option<Contents>, Form
     } else if ends(".tflite") || has("TF_LITE_PREFILL_DECODE") {
         other::mediapipe::read(section, limits)?
     } else {
-        return Ok(None);
+        // Nothing that we know, and perhaps something that another program takes for a checkpoint.
+        let mut contents = Contents::of(Format::Zip);
+        contents.metadata.insert("members".to_owned(), archive.entries().len().into());
+        archive.check();
+        contents.warnings = archive.take_warnings();
+        contents
     }))
 }
 

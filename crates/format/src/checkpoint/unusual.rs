@@ -1,4 +1,4 @@
-//! Names that would fool a person or a terminal, and tensors that cannot be whole.
+//! Names of tensors and files that would fool a person or a terminal, and tensors that cannot be whole.
 
 use std::collections::HashSet;
 
@@ -37,7 +37,18 @@ pub(super) fn look(checkpoint: &mut Checkpoint) {
             }
         }
     }
+    let mut files = 0;
+    for file in &checkpoint.files {
+        if let Some(what) = oddity(&file.path) {
+            files += 1;
+            if files <= MOST {
+                let message = format!("the name of file `{}` {what}", file.path.escape_default());
+                warnings.push(Warning { kind: WarningKind::Name, file: String::new(), message });
+            }
+        }
+    }
     for (count, kind, what) in [
+        (files, WarningKind::Name, "files have odd names"),
         (odd, WarningKind::Name, "names are odd"),
         (twice, WarningKind::Duplicate, "tensors occur more than once"),
         (holes, WarningKind::Missing, "tensors have elements that are in no file"),
