@@ -28,7 +28,7 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         target = attack.write(folder)
-        targets[name] = {"target": str(Path(name) / target) if target else name, "expect": attack.expect}
+        targets[name] = {"target": str(Path(name) / target) if target else name}
     (out / "attacks.json").write_text(json.dumps(targets, indent=1))
     return 0
 

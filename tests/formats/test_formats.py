@@ -25,6 +25,9 @@ HERE = Path(__file__).parent
 WH = os.environ.get("WH_BIN", "wh")
 FIXTURES = TORCH | TENSORFLOW
 
+EXPECTED: Mapping[str, str] = json.loads((HERE / "attacks" / "expected.json").read_text())
+"""What is said of each hostile file, as it stands in the output; nothing where it is read and does no harm."""
+
 LIMIT_S = 10
 LIMIT_KIB = 300 * 1024
 PANIC = 101
@@ -126,7 +129,7 @@ def test_attack(name: str, written: Mapping[str, Path], tmp_path: Path) -> None:
     assert answer.seconds < LIMIT_S, f"{answer.seconds:.1f} s"
     assert answer.peak_kib < LIMIT_KIB, f"{answer.peak_kib // 1024} MiB"
     assert not (tmp_path / "pwned").exists(), "the payload ran"
-    assert ATTACKS[name].expect in text
+    assert EXPECTED[name] in text, f"`{EXPECTED[name]}` is not said: {text[-2000:]}"
     if answer.code == 0:
         json.loads(answer.out)
     else:

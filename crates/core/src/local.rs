@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use weighthouse_format::source::{FolderFile, ReadAt};
 use weighthouse_format::{Folder, FormatError, Section};
@@ -23,6 +23,8 @@ const MAX_DEPTH: usize = 32;
 pub struct LocalFolder {
     root: PathBuf,
     files: Vec<FolderFile>,
+    /// The file that was opened last: a checkpoint of a million tensors opens one as often.
+    last: Mutex<Option<Section>>,
 }
 
 impl LocalFolder {
@@ -56,7 +58,7 @@ impl LocalFolder {
             }
         }
         files.sort();
-        Ok(Self { root: root.to_owned(), files })
+        Ok(Self { root: root.to_owned(), files, last: Mutex::default() })
     }
 
     /// One file and those beside it, which it may name. Returns the folder and the name of the file in it.
@@ -79,7 +81,7 @@ impl LocalFolder {
             Some(FolderFile { path: found.into(), size_bytes: data.len() })
         }));
         files.sort();
-        Ok((Self { root, files }, name.to_owned()))
+        Ok((Self { root, files, last: Mutex::default() }, name.to_owned()))
     }
 }
 
@@ -89,12 +91,21 @@ impl Folder for LocalFolder {
     }
 
     fn open(&self, path: &str) -> Result<Section, FormatError> {
+        if let Ok(last) = self.last.lock()
+            && let Some(section) = last.as_ref().filter(|section| &**section.file() == path)
+        {
+            return Ok(section.clone());
+        }
         if !self.has(path) {
             return Err(FormatError::NoFile { path: path.to_owned() });
         }
         let opened = LocalFile::open(&self.root.join(path));
         let file = opened.map_err(|source| FormatError::Io { what: "a file", source }.in_file(path))?;
-        Ok(Section::new(path, Arc::new(file)))
+        let section = Section::new(path, Arc::new(file));
+        if let Ok(mut last) = self.last.lock() {
+            *last = Some(section.clone());
+        }
+        Ok(section)
     }
 }
 

@@ -21,9 +21,9 @@ def head(shape: str = "(4,)", descr: str = "'<f8'", order: str = "False") -> str
     return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n"
 
 
-def one(name: str, data: Data, expect: str = "") -> None:
+def one(name: str, data: Data) -> None:
     """An npy file."""
-    single(f"npy/{name}", data, expect, file="weights.npy")
+    single(f"npy/{name}", data, file="weights.npy")
 
 
 one("header-outside", npy(head(), length=60_000))
@@ -126,9 +126,9 @@ def array(shape: tuple[int, ...] = (4,), kind: str = "float32", data: bytes = by
     return extension(1, b"\x93" + extents + text(kind) + binary(data))
 
 
-def flax(name: str, data: Data, expect: str = "") -> None:
+def flax(name: str, data: Data) -> None:
     """A file of Flax."""
-    single(f"flax/{name}", data, expect, file="model.msgpack")
+    single(f"flax/{name}", data, file="model.msgpack")
 
 
 flax("map-count-huge", b"\xdf\xff\xff\xff\xff" + text("w") + array())
@@ -207,9 +207,9 @@ def orbax(
     return "model"
 
 
-def leaf(name: str, expect: str = "", **options: Any) -> None:
+def leaf(name: str, **options: Any) -> None:
     """Registers such a folder."""
-    attack(f"orbax/{name}", expect)(lambda folder: orbax(folder, **options))
+    attack(f"orbax/{name}")(lambda folder: orbax(folder, **options))
 
 
 leaf("fill-bomb", zarray={"shape": [2**42], "chunks": [2**20], "fill_value": 1.0}, chunk=None)

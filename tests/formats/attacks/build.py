@@ -15,8 +15,6 @@ class Attack:
 
     write: Callable[[Path], str | None]
     """Writes it into a folder, and returns its name there; the folder itself is the target without one."""
-    expect: str
-    """What the error or the warning must contain; empty as long as any answer will do."""
     names: bool
     """Whether names with control characters are the attack, so that the terminal's output is looked at, too."""
 
@@ -25,13 +23,13 @@ ATTACKS: dict[str, Attack] = {}
 Write = Callable[[Path], str | None]
 
 
-def attack(name: str, expect: str = "", *, names: bool = False) -> Callable[[Write], Write]:
+def attack(name: str, *, names: bool = False) -> Callable[[Write], Write]:
     """Registers a function as an attack."""
 
     def register(write: Write) -> Write:
         if name in ATTACKS:
             raise ValueError(f"two attacks are called `{name}`")
-        ATTACKS[name] = Attack(write, expect, names)
+        ATTACKS[name] = Attack(write, names)
         return write
 
     return register
@@ -41,14 +39,14 @@ Data = bytes | Callable[[], bytes]
 """Content of a file; a function makes it when it is needed, which spares a test run that only lists names."""
 
 
-def single(name: str, data: Data, expect: str = "", *, file: str = "model.bin", names: bool = False) -> None:
+def single(name: str, data: Data, *, file: str = "model.bin", names: bool = False) -> None:
     """Registers a single file with these bytes."""
 
     def write(folder: Path) -> str:
         (folder / file).write_bytes(data if isinstance(data, bytes) else data())
         return file
 
-    attack(name, expect, names=names)(write)
+    attack(name, names=names)(write)
 
 
 # Zip, written entry by entry so that its parts can disagree.

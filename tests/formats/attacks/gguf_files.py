@@ -48,9 +48,9 @@ def file(
     return head + bytes(-len(head) % 32) + data
 
 
-def one(name: str, data: Data, expect: str = "", **options: bool) -> None:
+def one(name: str, data: Data, **options: bool) -> None:
     """A file of this format."""
-    single(f"gguf/{name}", data, expect, file=FILE, **options)
+    single(f"gguf/{name}", data, file=FILE, **options)
 
 
 def array(kind: int, count: int, data: bytes = b"") -> bytes:

@@ -9,7 +9,7 @@ from attacks.build import EVIL_NAMES, attack
 Fill = Callable[[Any, Any, Path], None]
 
 
-def file(name: str, expect: str = "", *, names: bool = False, **options: Any) -> Callable[[Fill], Fill]:
+def file(name: str, *, names: bool = False, **options: Any) -> Callable[[Fill], Fill]:
     """Registers a function that fills an open file, given h5py, the file and its folder."""
 
     def register(fill: Fill) -> Fill:
@@ -23,7 +23,7 @@ def file(name: str, expect: str = "", *, names: bool = False, **options: Any) ->
                 fill(h5py, opened, folder)
             return "model/model.weights.h5"
 
-        attack(f"hdf5/{name}", expect, names=names)(write)
+        attack(f"hdf5/{name}", names=names)(write)
         return fill
 
     return register

@@ -23,9 +23,9 @@ def tensor(*dims: int, name: str = "w", raw: bytes | None = bytes(16), kind: int
     return proto(*fields, *((int(key[1:]), value) for key, value in more.items()))
 
 
-def one(name: str, data: Data, expect: str = "", **options: bool) -> None:
+def one(name: str, data: Data, **options: bool) -> None:
     """A model of ONNX."""
-    single(f"onnx/{name}", data, expect, file=FILE, **options)
+    single(f"onnx/{name}", data, file=FILE, **options)
 
 
 def outside(location: str, offset: int = 0, length: int = 16) -> bytes:

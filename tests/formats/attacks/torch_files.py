@@ -27,9 +27,9 @@ from attacks.build import (
 FILE = "model.pt"
 
 
-def one(name: str, data: Data, expect: str = "", **options: bool) -> None:
+def one(name: str, data: Data, **options: bool) -> None:
     """A torch file."""
-    single(f"torch/{name}", data, expect, file=FILE, **options)
+    single(f"torch/{name}", data, file=FILE, **options)
 
 
 def weights(**tensors: bytes) -> bytes:
