@@ -161,7 +161,7 @@ def test_a_strip_shows_what_grows_with_depth(open_page: Open, moe: Mixture) -> N
     """The layers were made wider one by one, and the colours say so."""
     page = open_page(pages(moe.repo)["expert"])
     steps = page.locator(".strip").first.evaluate(
-        "strip => [...strip.querySelectorAll('rect:not(.here)')].map(cell => Number(cell.getAttribute('class').slice(4)))"
+        "strip => [...strip.querySelectorAll('rect:not(.here)')].map(c => Number(c.getAttribute('class').slice(4)))"
     )
     assert len(steps) == LAYERS
     assert steps[0] <= 2 and steps[-1] >= 8 and sorted(steps) != sorted(steps, reverse=True)
