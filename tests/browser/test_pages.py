@@ -46,6 +46,7 @@ tags: ["<script>window.hacked = 1</script>"]
 <a href="javascript:window.hacked = 1">a link</a> [another](javascript:window.hacked=1)
 """
 
+
 @pytest.fixture
 def address(seed: Seed) -> Callable[[str], str]:
     """Path of a page of the seed repository, by its name in `PAGES`."""
