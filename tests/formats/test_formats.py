@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -75,20 +74,22 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, P
 
 def run(folder: Path, *words: str | Path) -> Answer:
     """Runs `wh` in a folder, for at most a minute."""
-    out, err = folder / "stdout", folder / "stderr"
+    out, err, note = folder / "stdout", folder / "stderr", folder / "note"
+    command = [sys.executable, "-I", "-S", HERE / "watched.py", note, WH, *words]
     began = time.monotonic()
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen([WH, *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=folder)
-    timer = threading.Timer(60, process.send_signal, [signal.SIGKILL])
-    timer.start()
-    # Unlike the sum over all children, this is the peak of this process.
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    timer.cancel()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=folder, start_new_session=True
+        )
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     seconds = time.monotonic() - began
+    code, peak = note.read_text().split() if note.exists() else (-signal.SIGKILL, 0)
     texts = (path.read_text(errors="replace") for path in (out, err))
-    peak = usage.ru_maxrss // (1024 if sys.platform == "darwin" else 1)
-    return Answer(process.returncode, *texts, seconds, peak)
+    return Answer(int(code), *texts, seconds, int(peak) // (1024 if sys.platform == "darwin" else 1))
 
 
 @pytest.mark.formats
