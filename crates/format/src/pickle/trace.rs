@@ -110,8 +110,6 @@ pub struct Trace {
     pub ops: u64,
     /// Offset in the section of the first byte after the pickle, or of the error.
     pub end: u64,
-    /// Every name that is looked up, in the order of first use.
-    pub globals: Vec<Global>,
     /// Odd things, each kind with its number and first place.
     pub oddities: Vec<(Oddity, Uses)>,
     /// Why the pickle could not be read to its end. What came before it has happened.
