@@ -82,7 +82,7 @@ pub enum Node {
     Set(Seq),
     /// Frozen set.
     FrozenSet(Seq),
-    /// Name that was looked up: its place in [`super::Trace::globals`].
+    /// Name that was looked up: its place among [`Graph::globals`].
     Global(u32),
     /// What a call or a class gave: its place among [`Graph::objects`].
     Object(u32),
