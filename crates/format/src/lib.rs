@@ -48,6 +48,7 @@ pub mod onnx;
 pub mod optimizer;
 pub mod orbax;
 pub mod other;
+pub mod output;
 pub mod pickle;
 pub mod protobuf;
 pub mod safetensors;
