@@ -7,10 +7,12 @@ mod cmd;
 mod credentials;
 mod exit;
 mod logs;
+mod place;
 mod progress;
 mod remote;
 mod settings;
 mod ui;
+mod words;
 
 use std::process::ExitCode;
 

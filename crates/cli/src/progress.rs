@@ -50,6 +50,7 @@ pub async fn shown<T>(
 #[derive(Debug)]
 pub struct Bytes {
     bar: Bar,
+    verb: &'static str,
     began: Instant,
     done: AtomicU64,
     shown: AtomicBool,
@@ -57,9 +58,9 @@ pub struct Bytes {
 
 impl Bytes {
     /// Shows nothing if `silent` or nobody looks.
-    pub fn new(silent: bool) -> Self {
+    pub fn new(silent: bool, verb: &'static str) -> Self {
         let bar = Bar::new(!silent && std::io::stderr().is_terminal());
-        Self { bar, began: Instant::now(), done: AtomicU64::new(0), shown: AtomicBool::new(false) }
+        Self { bar, verb, began: Instant::now(), done: AtomicU64::new(0), shown: AtomicBool::new(false) }
     }
 
     /// Counts bytes out of `total`.
@@ -72,7 +73,7 @@ impl Bytes {
             if let Ok(style) = ProgressStyle::with_template(BYTES) {
                 self.bar.0.set_style(style.progress_chars("=> "));
             }
-            self.bar.0.set_message("reading");
+            self.bar.0.set_message(self.verb);
             self.bar.0.set_length(total);
         }
         self.bar.0.set_position(done.min(total));

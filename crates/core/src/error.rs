@@ -1,5 +1,8 @@
 //! What a use case can answer instead of a result.
 
+use std::io;
+use std::path::Path;
+
 use weighthouse_format::FormatError;
 use weighthouse_store::blob::ReceiveError;
 use weighthouse_store::catalog::RepoKind;
@@ -134,6 +137,25 @@ pub enum Error {
         /// Limit in bytes.
         limit_bytes: u64,
     },
+    /// This cannot be done; what can is said.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A file on this machine cannot be read or written.
+    #[error("{action} `{path}`: {source}")]
+    Local {
+        /// What was attempted.
+        action: &'static str,
+        /// The file or folder.
+        path: String,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// A file changed while it was read.
+    #[error("`{file}` changed while it was read")]
+    SourceChanged {
+        /// The file.
+        file: String,
+    },
     /// Too many ask for something that takes a while.
     #[error("too many others are {what}; try again in a moment")]
     Busy {
@@ -168,6 +190,12 @@ pub enum ErrorKind {
 }
 
 impl Error {
+    /// A file of this machine that cannot be read or written.
+    #[must_use]
+    pub fn local(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Local { action, path: path.display().to_string(), source }
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -178,9 +206,18 @@ impl Error {
             | Self::MissingFile { .. }
             | Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Exists { .. } | Self::RepoExists { .. } | Self::StaleParent => ErrorKind::Conflict,
+            Self::SourceChanged { .. } => ErrorKind::Conflict,
+            Self::Local { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => ErrorKind::NotFound,
+                io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+                io::ErrorKind::AlreadyExists => ErrorKind::Conflict,
+                _ => ErrorKind::Transient,
+            },
             Self::InvalidToken | Self::Unauthenticated { .. } | Self::Denied { .. } => ErrorKind::Denied,
             Self::IllegalPath { .. }
             | Self::Malformed(_)
+            | Self::Unsupported(_)
             | Self::MissingContent { .. }
             | Self::Mismatch { .. }
             | Self::RangeNotSatisfiable { .. }

@@ -18,6 +18,7 @@
 
 pub mod access;
 pub mod account;
+pub mod atomic;
 pub mod browse;
 pub mod card;
 pub mod checkpoints;
@@ -32,6 +33,7 @@ pub mod names;
 pub mod preupload;
 pub mod repos;
 pub mod revision;
+pub mod source;
 pub mod upload;
 pub mod xet;
 

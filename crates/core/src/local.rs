@@ -43,7 +43,8 @@ impl LocalFolder {
                 let path = format!("{prefix}{name}");
                 let Ok(kind) = entry.file_type() else { continue };
                 if kind.is_dir() {
-                    if !SKIPPED.contains(&name.as_str()) && depth < MAX_DEPTH {
+                    let skipped = SKIPPED.contains(&name.as_str()) || name.ends_with(".wh-partial");
+                    if !skipped && depth < MAX_DEPTH {
                         pending.push((entry.path(), format!("{path}/"), depth + 1));
                     }
                 } else if let Ok(data) = std::fs::metadata(entry.path())
@@ -82,6 +83,19 @@ impl LocalFolder {
         }));
         files.sort();
         Ok((Self { root, files, last: Mutex::default() }, name.to_owned()))
+    }
+}
+
+impl LocalFolder {
+    /// A text that is another one after the file has changed: its length, its time of change, its number.
+    #[must_use]
+    pub fn stamp(&self, path: &str) -> String {
+        let Ok(data) = std::fs::metadata(self.root.join(path)) else { return "not there".to_owned() };
+        #[cfg(unix)]
+        let number = std::os::unix::fs::MetadataExt::ino(&data);
+        #[cfg(not(unix))]
+        let number = 0;
+        format!("{} {:?} {number}", data.len(), data.modified().ok())
     }
 }
 

@@ -20,7 +20,6 @@
 //! provider of rustls, which the program installs.
 
 mod api;
-mod atomic;
 mod body;
 mod cas;
 mod error;

@@ -29,6 +29,8 @@ pub struct RemoteFolder {
     repo: RepoRef,
     commit: String,
     files: Vec<FolderFile>,
+    /// SHA-256 of the large files, by path.
+    digests: HashMap<String, String>,
     runtime: Handle,
     /// Files that were opened, so that what came of them is not asked for again.
     open: Mutex<HashMap<String, Arc<RemoteFile>>>,
@@ -49,18 +51,18 @@ impl RemoteFolder {
     pub async fn open(api: &Api, repo: &RepoRef, revision: &str) -> Result<Self, ClientError> {
         let runtime = Handle::try_current().map_err(|error| ClientError::Internal(error.to_string()))?;
         let commit = api.resolve(repo, revision).await?;
-        let mut files: Vec<FolderFile> = api
-            .tree(repo, &commit)
-            .await?
-            .into_iter()
-            .map(|entry| FolderFile { path: entry.path.into(), size_bytes: entry.size })
-            .collect();
+        let entries = api.tree(repo, &commit).await?;
+        let large = entries.iter().filter_map(|entry| Some((entry.path.clone(), entry.lfs.as_ref()?.oid.clone())));
+        let digests = large.collect();
+        let mut files: Vec<FolderFile> =
+            entries.into_iter().map(|entry| FolderFile { path: entry.path.into(), size_bytes: entry.size }).collect();
         files.sort();
         Ok(Self {
             api: api.clone(),
             repo: repo.clone(),
             commit: commit.to_string(),
             files,
+            digests,
             runtime,
             open: Mutex::default(),
             wire_bytes: Arc::default(),
@@ -71,6 +73,12 @@ impl RemoteFolder {
     #[must_use]
     pub fn commit(&self) -> &str {
         &self.commit
+    }
+
+    /// SHA-256 of a file as the hub states it, in hexadecimal; large files only.
+    #[must_use]
+    pub fn digest(&self, path: &str) -> Option<&str> {
+        self.digests.get(path).map(String::as_str)
     }
 
     /// Bytes of files that came over the network so far.

@@ -6,7 +6,7 @@ use weighthouse::inspect::Inspection;
 use weighthouse::inspect::diagram::{Block, diagram};
 use weighthouse::inspect::modules::Modules;
 
-use super::words::{count, plain};
+use crate::words::{count, plain};
 
 /// Characters of the widest bar.
 const BAR: u64 = 24;

@@ -8,8 +8,8 @@ use weighthouse::format::contents::Code;
 use weighthouse::inspect::Inspection;
 use weighthouse::inspect::modules::{Modules, Row, RowKind};
 
-use super::words::{count, digits, plain, shape};
 use crate::ui;
+use crate::words::{count, digits, plain, shape};
 
 /// Remarks that are shown; the rest is counted.
 const MOST: usize = 12;

@@ -7,7 +7,7 @@ use weighthouse::format::Tensor;
 use weighthouse::format::stats::Read;
 use weighthouse::inspect::Inspection;
 
-use super::words::{digits, plain, real, shape};
+use crate::words::{digits, plain, real, shape};
 
 /// The tensors whose names match; all without a filter.
 pub fn tensors(found: &Inspection, filter: Option<&Regex>) -> String {

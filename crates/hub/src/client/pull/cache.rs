@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 
 use weighthouse::{GitOid, RepoKind};
 
-use super::super::atomic;
 use super::super::error::ClientError;
 use super::super::paths;
 use super::super::target::RepoRef;
 use super::folder::lock;
 use super::plan::RemoteFile;
+use weighthouse::atomic;
 
 /// The part of a cache that belongs to one repository, locked for one pull.
 #[derive(Debug)]

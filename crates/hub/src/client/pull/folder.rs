@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use weighthouse::Sha256;
 
-use super::super::atomic;
 use super::super::error::ClientError;
 use super::super::paths::{self, NOTES};
 use super::super::stamp::Stamp;
 use super::plan::{RemoteFile, has_content};
+use weighthouse::atomic;
 
 /// Longest list that is read, in bytes.
 const MAX_LIST_BYTES: u64 = 1 << 30;

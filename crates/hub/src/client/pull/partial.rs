@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::super::atomic;
 use super::super::error::ClientError;
 use super::plan::RemoteFile;
 use super::ranges::RangeSet;
+use weighthouse::atomic;
 
 /// Time between two notes: what a killed process loses at most.
 const NOTE_EVERY: Duration = Duration::from_millis(500);

@@ -21,9 +21,9 @@ use weighthouse::format::xet::chunker::MAX_CHUNK;
 use weighthouse::format::xet::hash::{XetHash, xorb_hash};
 use weighthouse::format::xet::xorb::MAX_XORB_CHUNKS;
 
-use super::super::atomic;
 use super::super::stamp::Stamp;
 use super::super::target::RepoRef;
+use weighthouse::atomic;
 
 const MAGIC: &[u8; 8] = b"WHXORB1\n";
 const ENTRY: usize = 36;

@@ -6,7 +6,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Replaces a file durably: temporary name in the same folder, fsync, rename, fsync of the folder.
-pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// What the file system says; nothing is left behind then.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
     let temporary = temporary_name(path);
@@ -24,7 +27,10 @@ pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Replaces a small note whose loss costs time only: temporary name and rename, no fsync.
-pub(super) fn write_note(path: &Path, content: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// What the file system says.
+pub fn write_note(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = temporary_name(path);
     fs::write(&temporary, content)?;
     fs::rename(&temporary, path).inspect_err(|_| {
@@ -33,12 +39,16 @@ pub(super) fn write_note(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Makes the names in a folder durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What the file system says.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// A name beside `path` that no other process or task uses.
-pub(super) fn temporary_name(path: &Path) -> std::path::PathBuf {
+#[must_use]
+pub fn temporary_name(path: &Path) -> std::path::PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut name = path.as_os_str().to_owned();
