@@ -52,6 +52,8 @@ pub struct Optimizer {
     pub step: Option<u64>,
     /// Groups of parameters with their settings (`lr`, `weight_decay`, …), without the parameters themselves.
     pub groups: Vec<Map<String, Value>>,
+    /// Parameters of each group, by name or, where the file gives none, by number; as many lists as groups, or none.
+    pub members: Vec<Vec<String>>,
     /// State by parameter and slot, named `parameter.slot`, such as `encoder.weight.exp_avg`. Where the file gives no
     /// names, the parameter is its number.
     pub tensors: Vec<Tensor>,

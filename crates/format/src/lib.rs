@@ -30,10 +30,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arrange;
+pub mod cast;
 pub mod checkpoint;
+pub mod compressed;
 pub mod contents;
 mod cursor;
 pub mod data;
+pub mod difference;
 pub mod dtype;
 pub mod error;
 pub mod flax;
@@ -51,15 +55,19 @@ pub mod other;
 pub mod output;
 pub mod pickle;
 pub mod protobuf;
+pub mod remap;
 pub mod safetensors;
 pub mod source;
+pub mod spectrum;
 pub mod stats;
 pub mod tensor;
 pub mod tf;
 pub mod tflite;
 pub mod torch;
+#[cfg(test)]
+mod written;
 pub mod xet;
-mod yaml;
+pub mod yaml;
 pub mod zip;
 
 pub use contents::Contents;

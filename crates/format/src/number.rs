@@ -96,7 +96,7 @@ fn map<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
 /// Exponent and mantissa are moved to their place in an `f32` and scaled by 2^112; that is exact for subnormals too. Only
 /// infinities and NaNs need their exponent filled up.
 #[inline]
-fn half(bits: u16) -> f32 {
+pub(crate) fn half(bits: u16) -> f32 {
     let bits = u32::from(bits);
     let magnitude = (bits & 0x7fff) << 13;
     let scaled = (f32::from_bits(magnitude) * f32::from_bits(0x7780_0000)).to_bits();

@@ -67,6 +67,23 @@ pub enum Part {
     Tensor(usize),
     /// Four bytes: the CRC-32 (IEEE, as in zip) of the parts in this range, which come before.
     Crc32(Range<usize>),
+    /// Forty decimal digits that name a torch file by what it holds, see [`torch_id`]: `names` and, combined with each
+    /// other, the checksums of its members.
+    TorchId {
+        /// Hash of the members' names.
+        names: u64,
+        /// Checksums of the members.
+        members: Arc<[Checksum]>,
+    },
+}
+
+/// A CRC-32 (IEEE, as in zip), or what it is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// This one.
+    Known(u32),
+    /// That of the parts in this range, which come before.
+    Of(Range<usize>),
 }
 
 impl OutputTensor {
@@ -108,6 +125,7 @@ impl Part {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Tensor(number) => tensors.get(*number).and_then(OutputTensor::size_bytes).unwrap_or(u64::MAX),
             Self::Crc32(_) => 4,
+            Self::TorchId { .. } => 40,
         }
     }
 }
@@ -118,4 +136,19 @@ impl OutputFile {
     pub fn size_bytes(&self, tensors: &[OutputTensor]) -> u64 {
         self.parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.size_bytes(tensors)))
     }
+}
+
+/// The digits of [`Part::TorchId`], from the hash of the names and the CRC-32 of each member.
+///
+/// # Source
+/// PyTorch 2.15, `PyTorchStreamWriter::writeSerializationId`, found out from files that it wrote.
+#[must_use]
+pub fn torch_id(names: u64, members: impl IntoIterator<Item = u32>) -> String {
+    let sums = members.into_iter().fold(0, |sum, member| torch_combined(sum, member.into()));
+    format!("{names:020}{sums:020}")
+}
+
+/// Two hashes as one, as PyTorch combines them.
+pub(crate) const fn torch_combined(seed: u64, hash: u64) -> u64 {
+    seed ^ hash.wrapping_add(0x9e37_79b9).wrapping_add(seed << 6).wrapping_add(seed >> 2)
 }

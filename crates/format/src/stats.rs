@@ -343,7 +343,10 @@ impl Task {
 }
 
 /// Refuses a tensor that would take days to read although a few bytes are stored.
-fn check_stored(tensor: &Tensor) -> Result<(), FormatError> {
+///
+/// # Errors
+/// [`FormatError::Unsupported`] when it has far more bytes by its shape than are stored of it.
+pub fn check_stored(tensor: &Tensor) -> Result<(), FormatError> {
     let size = tensor.size_bytes();
     let stored = tensor.pieces.iter().fold(0u64, |sum, piece| sum.saturating_add(piece.stored.size_bytes()));
     if size <= UNSTORED_BYTES.max(stored.saturating_mul(UNSTORED_RATIO)) {

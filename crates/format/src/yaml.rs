@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// # Errors
 /// [`FormatError::TooLarge`] for a longer text than 1 MiB, [`FormatError::Broken`] when it is no YAML, has custom tags, or
 /// goes beyond the budget.
-pub(crate) fn read(what: &'static str, text: &str) -> Result<Value, FormatError> {
+pub fn read(what: &'static str, text: &str) -> Result<Value, FormatError> {
     Limits::at_most("YAML in bytes", text.len() as u64, MAX_BYTES as u64)?;
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {

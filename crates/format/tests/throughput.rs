@@ -5,11 +5,15 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use weighthouse_format::data::produce::Produce;
+use weighthouse_format::output::OutputTensor;
+use weighthouse_format::source::MemoryFolder;
 use weighthouse_format::stats::Stats;
+use weighthouse_format::tensor::{Piece, Region, Stored};
 use weighthouse_format::xet::chunker::{Chunker, MAX_CHUNK};
 use weighthouse_format::xet::hash::{HashTree, chunk_hash};
 use weighthouse_format::xet::xorb::{ChunkDecoder, ChunkHeader, Scheme, SchemeChoice, XorbBuilder, XorbVerifier};
-use weighthouse_format::{Dtype, Limits, Section, pickle};
+use weighthouse_format::{Dtype, FormatError, Limits, Section, Tensor, cast, pickle};
 
 const LEN: usize = 60 << 20;
 
@@ -143,6 +147,71 @@ fn statistics_are_taken() {
         report(&format!("statistics of {dtype}, bytes"), LEN, || {
             black_box(Stats::of(dtype, &data).unwrap());
         });
+    }
+}
+
+#[test]
+#[ignore = "measures speed"]
+fn numbers_are_cast_and_quantised() {
+    let targets = [
+        Dtype::F32,
+        Dtype::BF16,
+        Dtype::F16,
+        Dtype::F8E4M3,
+        Dtype::Q80,
+        Dtype::Q40,
+        Dtype::Q50,
+        Dtype::Q4K,
+        Dtype::Q5K,
+        Dtype::Q6K,
+    ];
+    let f32s = weights(LEN, false);
+    let mut f16s = Vec::new();
+    cast::cast(Dtype::F32, &f32s, &[], Dtype::F16, &mut f16s).unwrap();
+    for (from, data) in [(Dtype::F32, f32s), (Dtype::BF16, weights(LEN, true)), (Dtype::F16, f16s)] {
+        let whole = &data[..data.len() / 1024 * 1024];
+        for to in targets {
+            let mut out = Vec::new();
+            report(&format!("{from} to {to}, bytes of input"), whole.len(), || {
+                for band in whole.chunks(4 << 20) {
+                    out.clear();
+                    cast::cast(from, band, &[], to, &mut out).unwrap();
+                    black_box(&out);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+#[ignore = "measures speed"]
+fn large_tensors_are_produced_in_bands() {
+    let (rows, columns) = (4096u64, 11_008);
+    let bytes = rows * columns * 4;
+    let folder = MemoryFolder::new(vec![Section::of_bytes("a", weights(bytes as usize, false))]);
+    let stored = || Stored::File { file: "a".into(), begin: 0, end: bytes };
+    let plain = Tensor::plain("w", Dtype::F32, vec![rows, columns], stored());
+    let piece = Piece { strides: Some(vec![1, rows]), ..Piece::plain(Region::Whole, stored()) };
+    let transposed = Tensor { pieces: vec![piece], ..plain.clone() };
+    let heads = (0..rows).map(|row| row / 128 * 128 + row % 2 * 64 + row % 128 / 2).collect();
+    let limits = Limits::default();
+    for (what, source, order) in
+        [("plain", &plain, None), ("transposed", &transposed, None), ("heads", &plain, Some(heads))]
+    {
+        for dtype in [Dtype::F32, Dtype::BF16, Dtype::Q80] {
+            let mut tensor = OutputTensor { dtype, ..OutputTensor::same(source) };
+            tensor.recipe.rows = order.clone();
+            report(&format!("{what} [4096, 11008] to {dtype}, bytes of input"), bytes as usize, || {
+                let mut produce = Produce::new(&folder, &tensor, &limits).unwrap();
+                let mut written = 0;
+                let each = |band: &[u8]| {
+                    written += black_box(band).len() as u64;
+                    Ok::<_, FormatError>(())
+                };
+                produce.bands(4 << 20, each).unwrap();
+                assert_eq!(Some(written), tensor.size_bytes());
+            });
+        }
     }
 }
 

@@ -127,7 +127,7 @@ pub(super) fn zstd(bytes: &[u8], limit: usize) -> Result<Vec<u8>, FormatError> {
 }
 
 /// The deflate stream of a gzip member (RFC 1952, section 2.3).
-fn gzip_body(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn gzip_body(bytes: &[u8]) -> Option<&[u8]> {
     let (header, mut rest) = bytes.split_at_checked(10)?;
     let flags = *header.get(3)?;
     if header.get(..3)? != [0x1f, 0x8b, 8] || flags & 0xe0 != 0 {

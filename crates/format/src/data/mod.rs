@@ -5,10 +5,12 @@
 //! bounded number of decoded chunks. Large transposed pieces are gathered in windows of the tensor.
 
 mod blosc;
-mod filter;
+pub(crate) mod filter;
 mod gather;
+mod inflate;
 pub(crate) use filter::decode;
 mod layout;
+pub mod produce;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +26,9 @@ use layout::{Layout, Row};
 
 /// Decoded or gathered bytes that are kept for the next run, in bytes.
 const KEPT_BYTES: usize = 64 << 20;
-/// Transposed pieces up to this length are held whole, in bytes.
-const WHOLE_BYTES: u64 = 256 << 20;
+/// Transposed pieces up to this length are held whole, in bytes. Longer ones would not be faster: elements that lie far
+/// apart miss every cache.
+const WHOLE_BYTES: u64 = 64 << 20;
 /// What is gathered at once of longer ones, in bytes.
 const WINDOW_BYTES: u64 = 32 << 20;
 const WHAT: &str = "tensor data";
@@ -44,6 +47,8 @@ pub struct Elements<'a> {
     open: Option<Section>,
     /// Decoded pieces, by their number, oldest first.
     kept: VecDeque<(usize, Arc<Vec<u8>>)>,
+    /// The long stream that was read last.
+    inflated: Option<inflate::Inflated>,
     /// The last gathered part of a piece.
     window: Window,
     /// Most bytes of a window.
@@ -84,6 +89,7 @@ impl<'a> Elements<'a> {
             units,
             open: None,
             kept: VecDeque::new(),
+            inflated: None,
             window: Window::default(),
             window_bytes: WINDOW_BYTES,
         })
@@ -181,6 +187,13 @@ impl<'a> Elements<'a> {
             {
                 return self.gather(number, piece, first, out);
             }
+            Stored::File { .. }
+                if piece.decoded_bytes > KEPT_BYTES as u64
+                    && inflate::format(piece).is_some()
+                    && self.layouts.get(number).is_some_and(Layout::is_dense) =>
+            {
+                return self.inflate(number, piece, rows, first, out);
+            }
             _ => Bytes::Kept(self.decoded(number, piece)?),
         };
         for row in rows {
@@ -190,6 +203,36 @@ impl<'a> Elements<'a> {
             let target = target.ok_or_else(|| broken(tensor, "a piece leaves the tensor"))?;
             bytes.copy(&row, width, piece.first_byte, target)?;
         }
+        Ok(())
+    }
+
+    /// Copies rows of a long compressed piece into `out`, decoding as far as they reach.
+    fn inflate(
+        &mut self,
+        number: usize,
+        piece: &Piece,
+        rows: impl Iterator<Item = Row>,
+        first: u64,
+        out: &mut [u8],
+    ) -> Result<(), FormatError> {
+        let (tensor, width) = (self.tensor, self.unit_bytes);
+        let limit = self.limits.decoded_bytes;
+        Limits::at_most("decoded size of a piece of a tensor, in bytes", piece.decoded_bytes, limit)?;
+        let Some(format) = inflate::format(piece) else { return Ok(()) };
+        let mut stream = match self.inflated.take().filter(|stream| stream.piece == number) {
+            Some(stream) => stream,
+            None => inflate::Inflated::new(number, format, self.section(piece)?),
+        };
+        for row in rows {
+            let begin = usize::try_from((row.unit - first) * width).unwrap_or(usize::MAX);
+            let len = usize::try_from(row.len * width).unwrap_or(usize::MAX);
+            let target = begin.checked_add(len).and_then(|end| out.get_mut(begin..end));
+            let target = target.ok_or_else(|| broken(tensor, "a piece leaves the tensor"))?;
+            let source = row.source.checked_mul(width).and_then(|bytes| bytes.checked_add(piece.first_byte));
+            let source = source.filter(|begin| begin.saturating_add(len as u64) <= piece.decoded_bytes);
+            stream.fill(source.ok_or_else(|| broken(tensor, "its bytes end early"))?, target)?;
+        }
+        self.inflated = Some(stream);
         Ok(())
     }
 
@@ -279,14 +322,17 @@ impl<'a> Elements<'a> {
 
 /// Whether the filters change each element by itself, so that elements may be gathered before.
 fn is_elementwise(piece: &Piece, unit_bytes: u64) -> bool {
-    piece.filters.iter().all(|filter| {
-        let width = match filter {
-            Filter::SwapBytes { width } | Filter::Negate { width } => u64::from(*width),
-            Filter::Conjugate { width } => 2 * u64::from(*width),
-            _ => return false,
-        };
-        width > 0 && unit_bytes.is_multiple_of(width)
-    })
+    piece.filters.iter().all(|filter| element_width(filter).is_some_and(|width| unit_bytes.is_multiple_of(width)))
+}
+
+/// Bytes of the elements that a filter changes each by itself; `None` when it does not.
+pub(crate) fn element_width(filter: &Filter) -> Option<u64> {
+    let width = match filter {
+        Filter::SwapBytes { width } | Filter::Negate { width } => u64::from(*width),
+        Filter::Conjugate { width } => 2 * u64::from(*width),
+        _ => return None,
+    };
+    (width > 0).then_some(width)
 }
 
 /// Bytes that rows are copied from.

@@ -15,20 +15,34 @@
 //! Inspecting reads the header only. Long arrays (vocabularies) are counted and not kept; extents come out in torch's
 //! order, outermost first. A model in several files is read through its folder.
 //!
+//! Writing goes the other way: [`families`] turns a model of transformers into metadata and recipes, and those of a GGUF
+//! file into a model of transformers; [`mod@write`] arranges the bytes of a file.
+//!
 //! # Source
 //! The specification in ggml's repository, and what `gguf` 0.19 reads and writes.
 
 pub mod dequant;
+pub mod families;
+pub mod metadata;
+pub mod quantise;
+pub mod write;
 
+mod file_type;
 mod header;
+#[cfg(test)]
+mod made;
 mod model;
 mod read;
 mod split;
+mod tokenizer;
 mod types;
 mod value;
 
+pub use file_type::FileType;
 pub use read::read;
 pub use split::read_split;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod write_tests;

@@ -17,6 +17,7 @@ mod descr;
 mod literal;
 mod npy;
 mod npz;
+pub mod write;
 
 pub(crate) use descr::number_type;
 pub use npy::read_npy;

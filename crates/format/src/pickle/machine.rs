@@ -302,6 +302,7 @@ impl Machine<'_> {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let text = |id| self.graph.str(id).map(ToOwned::to_owned);
                 let (Some(module), Some(name)) = (text(module), text(name)) else {
+                    self.trace.note(Oddity::ComputedName, self.place);
                     return Err(self.broken("STACK_GLOBAL names something that is no short text"));
                 };
                 let id = self.global(&module, &name)?;

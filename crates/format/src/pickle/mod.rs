@@ -11,6 +11,7 @@
 //!
 //! Source: CPython, `Modules/_pickle.c`, `Lib/pickletools.py`.
 
+pub(crate) mod emit;
 mod globals;
 mod graph;
 mod input;
@@ -63,6 +64,12 @@ impl Pickle {
 #[must_use]
 pub fn read(section: &Section, begin: u64, limits: &Limits) -> Pickle {
     machine::run(section, begin, limits, machine::Arrays::Joblib)
+}
+
+/// As [`read`], for a loader that knows no raw arrays: what joblib skips is a program for all others.
+#[must_use]
+pub fn read_bare(section: &Section, begin: u64, limits: &Limits) -> Pickle {
+    machine::run(section, begin, limits, machine::Arrays::Never)
 }
 
 /// Reads pickles one after the other, as long as they follow each other and `max` is not reached.

@@ -93,8 +93,11 @@ impl Machine<'_> {
         match self.graph.node(target) {
             Node::Object(at) => {
                 let Some(object) = self.graph.objects.get_mut(at as usize) else { return Ok(()) };
-                object.state = Some(state);
+                let replaced = object.state.replace(state).is_some();
                 let callee = object.callee;
+                if replaced {
+                    self.trace.note(Oddity::StateReplaced, self.place);
+                }
                 let class = self.graph.unwrapped(callee);
                 self.used(class, |global| &mut global.built);
                 if self.arrays == Arrays::Joblib
@@ -117,6 +120,7 @@ impl Machine<'_> {
             let begin = self.input.offset();
             let inner = run(self.section, begin, &limits, Arrays::Never);
             self.trace.ops += inner.trace.ops;
+            self.trace.inner.push((begin, inner.trace.end));
             for global in inner.graph.globals() {
                 let id = self.global(&global.module, &global.name)?;
                 if global.called.count > 0 {
@@ -124,6 +128,12 @@ impl Machine<'_> {
                 }
                 if global.built.count > 0 {
                     self.used(id, |global| &mut global.built);
+                }
+                if global.altered.count > 0 {
+                    self.used(id, |global| &mut global.altered);
+                }
+                if global.extended.count > 0 {
+                    self.used(id, |global| &mut global.extended);
                 }
             }
             for &(oddity, _) in &inner.trace.oddities {

@@ -380,3 +380,14 @@ proptest! {
         prop_assert!(pickle.graph.len() <= 8 + 2 * bytes.len());
     }
 }
+
+#[test]
+fn state_that_is_set_twice_and_names_that_are_computed_are_odd() {
+    // `datetime.date` is made, and its state set to `{}` twice.
+    let twice = read_bytes(b"cdatetime\ndate\n)\x81}b}b.");
+    assert!(twice.trace.error.is_none());
+    assert!(twice.trace.oddities.iter().any(|(oddity, uses)| *oddity == Oddity::StateReplaced && uses.count == 1));
+    let computed = read_bytes(b"\x80\x04\x8c\x02os)\x93.");
+    assert!(computed.trace.oddities.iter().any(|(oddity, _)| *oddity == Oddity::ComputedName));
+    assert!(computed.trace.error.is_some());
+}

@@ -74,6 +74,10 @@ pub enum Oddity {
     IndirectBuild,
     /// Items are added to something that is no container.
     IndirectExtend,
+    /// A name is no text that stands in the pickle, or longer than a kilobyte.
+    ComputedName,
+    /// State is set on an object that has some already; what was set first has had its effect.
+    StateReplaced,
     /// An opcode reaches over the end of its frame; readers differ there.
     FrameCrossed,
     /// A place of the memo is written twice.
@@ -93,6 +97,8 @@ impl Oddity {
             Self::IndirectCall => "the result of a call is called",
             Self::IndirectBuild => "state is set on something that is no instance",
             Self::IndirectExtend => "items are added to something that is no container",
+            Self::ComputedName => "a name is computed, or is no short text",
+            Self::StateReplaced => "state is set twice on one object",
             Self::FrameCrossed => "an opcode crosses the end of its frame",
             Self::MemoOverwritten => "a place of the memo is written twice",
             Self::LateProtocol => "the protocol is announced again",
@@ -110,6 +116,9 @@ pub struct Trace {
     pub ops: u64,
     /// Offset in the section of the first byte after the pickle, or of the error.
     pub end: u64,
+    /// Pickles inside this one that joblib writes for arrays of objects: begin and end in the section. What they import
+    /// and call is noted here too; their values are not in the graph.
+    pub inner: Vec<(u64, u64)>,
     /// Odd things, each kind with its number and first place.
     pub oddities: Vec<(Oddity, Uses)>,
     /// Why the pickle could not be read to its end. What came before it has happened.

@@ -14,6 +14,7 @@
 
 mod contents;
 mod read;
+pub mod write;
 
 pub use contents::read;
 pub use read::{Header, ParameterCount, TensorInfo, header_len};

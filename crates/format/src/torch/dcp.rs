@@ -342,13 +342,19 @@ impl Found {
         model::unwrap_paths(&mut rest);
         contents.tensors = rest.into_iter().map(|(path, tensor)| Tensor { name: path.join("."), ..tensor }).collect();
         let mut groups: BTreeMap<u64, Map<String, Value>> = BTreeMap::new();
+        let mut members: BTreeMap<u64, Vec<String>> = BTreeMap::new();
         for (path, value) in self.values {
             match path.as_slice() {
                 [.., key, group, setting] if key == "param_groups" => {
-                    let settings = groups.entry(group.parse().unwrap_or(0)).or_default();
+                    let group = group.parse().unwrap_or(0);
+                    let settings = groups.entry(group).or_default();
                     // The parameters themselves are not kept, only their number.
                     let value = match (setting.as_str(), &value) {
-                        ("params", Value::Array(params)) => params.len().into(),
+                        ("params", Value::Array(params)) => {
+                            let word = |param: &Value| param.as_str().map_or_else(|| param.to_string(), str::to_owned);
+                            members.insert(group, params.iter().map(word).collect());
+                            params.len().into()
+                        }
                         _ => value,
                     };
                     settings.insert(setting.clone(), value);
@@ -365,8 +371,17 @@ impl Found {
             let slots = state.remove(&key).unwrap_or_default();
             entries.push(optim::Entry { number: key.parse().ok(), key, slots });
         }
-        let numbers: Vec<u64> = entries.iter().filter_map(|entry| entry.number).collect();
-        contents.optimizer = Some(optim::build(optimizer, &[numbers], HashMap::new(), entries, &contents.tensors));
+        let numbered = |list: &Vec<String>| list.iter().map(|member| member.parse().ok()).collect::<Option<Vec<u64>>>();
+        let by_number: Option<Vec<Vec<u64>>> = members.values().map(numbered).collect();
+        let all: Vec<u64> = entries.iter().filter_map(|entry| entry.number).collect();
+        let complete = members.len() == optimizer.groups.len();
+        let numbers = by_number.filter(|lists| complete && !lists.is_empty() && !all.is_empty());
+        let numbers = numbers.unwrap_or_else(|| vec![all]);
+        let mut optimizer = optim::build(optimizer, &numbers, HashMap::new(), entries, &contents.tensors);
+        if complete && members.values().flatten().any(|member| member.parse::<u64>().is_err()) {
+            optimizer.members = members.into_values().collect();
+        }
+        contents.optimizer = Some(optimizer);
     }
 }
 

@@ -140,6 +140,11 @@ pub fn name_parameters(optimizer: &mut Optimizer, model: &[Tensor]) {
         return;
     }
     let Some(names) = assign(&[(0..count).collect()], &entries, model) else { return };
+    for member in optimizer.members.iter_mut().flatten() {
+        if let Some(name) = member.parse().ok().and_then(|number: u64| names.get(&number)) {
+            member.clone_from(name);
+        }
+    }
     for tensor in &mut optimizer.tensors {
         if let Some((key, slot)) = tensor.name.split_once('.')
             && let Some(name) = key.parse().ok().and_then(|number: u64| names.get(&number))
@@ -164,6 +169,8 @@ pub(super) fn build(
     if names.is_empty() {
         names = assign(groups, &entries, model).unwrap_or_default();
     }
+    let member = |number: &u64| names.get(number).cloned().unwrap_or_else(|| number.to_string());
+    optimizer.members = groups.iter().map(|numbers| numbers.iter().map(member).collect()).collect();
     for entry in entries {
         let name = entry.number.and_then(|number| names.get(&number)).unwrap_or(&entry.key);
         for (slot, tensor) in entry.slots {

@@ -17,6 +17,7 @@ mod bytes;
 mod end;
 mod entry;
 mod inflate;
+pub(crate) mod write;
 
 use std::collections::HashMap;
 
@@ -146,6 +147,18 @@ impl Archive {
         if entry.is_encrypted() {
             return Err(FormatError::Unsupported { what: "encrypted zip member", detail: format!("`{}`", entry.name) });
         }
+        self.open_unlocked(index)
+    }
+
+    /// As [`Archive::open`], but takes no notice of flags that say a member is encrypted: loaders differ in whether they
+    /// believe them, and whoever looks for harm reads what any of them would.
+    ///
+    /// # Errors
+    /// As [`Archive::open`], without [`FormatError::Unsupported`].
+    pub fn open_unlocked(&mut self, index: usize) -> Result<Member, FormatError> {
+        let Some(entry) = self.entries.get(index) else {
+            return Err(FormatError::NoFile { path: format!("member {index}") });
+        };
         let (stored, found) = entry.locate(&self.section)?;
         let Entry { name, method, crc, size_bytes, .. } = entry.clone();
         for message in found {

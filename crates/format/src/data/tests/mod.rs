@@ -1,3 +1,5 @@
+mod produce;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
