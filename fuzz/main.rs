@@ -2,6 +2,7 @@
 
 #![no_main]
 
+mod codec;
 mod memory;
 mod targets;
 
@@ -14,14 +15,19 @@ static MEMORY: memory::Bounded = memory::Bounded;
 
 static CHOSEN: OnceLock<Target> = OnceLock::new();
 
+/// The targets of the readers, and that of the store.
+fn all() -> impl Iterator<Item = Target> {
+    TARGETS.iter().copied().chain([Target { name: "codec", run: codec::run }])
+}
+
 fn choose() {
     let wanted = std::env::var("WH_FUZZ_TARGET").unwrap_or_default();
-    match TARGETS.iter().find(|target| target.name == wanted) {
-        Some(&target) => {
+    match all().find(|target| target.name == wanted) {
+        Some(target) => {
             let _ = CHOSEN.set(target);
         }
         None => {
-            for target in TARGETS {
+            for target in all() {
                 println!("{}", target.name);
             }
             std::process::exit(i32::from(!wanted.is_empty()));

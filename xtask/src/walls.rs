@@ -23,7 +23,12 @@ const ROOMS: &[Room] = &[
         may_import: &["weighthouse-format"],
         markers: &["object_store", "sqlx", "zstd"],
     },
-    Room { package: "weighthouse", may_import: &["weighthouse-format", "weighthouse-store"], markers: &["memmap2"] },
+    Room { package: "weighthouse-trust", may_import: &["weighthouse-format"], markers: &[] },
+    Room {
+        package: "weighthouse",
+        may_import: &["weighthouse-format", "weighthouse-store", "weighthouse-trust"],
+        markers: &["memmap2"],
+    },
     Room { package: "weighthouse-hub", may_import: &["weighthouse"], markers: &["axum", "askama", "reqwest"] },
     Room {
         package: "weighthouse-cli",

@@ -168,8 +168,27 @@ impl Ingest {
 
     /// Stores what is new and records all ended files as given to `repo` by `account`.
     pub async fn finish(mut self, repo: &RepoKey, account: &str) -> Result<Vec<Content>, StoreError> {
+        let contents = self.seal().await?;
+        let mut xorbs: Vec<XetHash> = contents.iter().flat_map(|c| c.terms.iter().map(|t| t.xorb)).collect();
+        xorbs.sort_unstable();
+        xorbs.dedup();
+        self.store.catalog().packs().hold(&xorbs, repo, account).await?;
+        self.store.catalog().contents().add(repo, &contents).await?;
+        Ok(contents)
+    }
+
+    /// Stores what is new and records all ended files as given to no repository and held by nobody: something else on
+    /// record must name them.
+    pub async fn finish_apart(mut self) -> Result<Vec<Content>, StoreError> {
+        let contents = self.seal().await?;
+        self.store.catalog().contents().add_apart(&contents).await?;
+        Ok(contents)
+    }
+
+    /// Stores what is new, and says what the ended files are made of.
+    async fn seal(&mut self) -> Result<Vec<Content>, StoreError> {
         if let Err(error) = self.store_rest().await {
-            self.abort().await;
+            self.drop_pack().await;
             return Err(error);
         }
         if let Some(writer) = self.writer.take() {
@@ -189,16 +208,15 @@ impl Ingest {
             let record = ContentRecord { sha256, size_bytes: file.size_bytes, file_hash: file.tree.file_hash() };
             contents.push(Content { record, terms });
         }
-        let mut xorbs: Vec<XetHash> = contents.iter().flat_map(|c| c.terms.iter().map(|t| t.xorb)).collect();
-        xorbs.sort_unstable();
-        xorbs.dedup();
-        self.store.catalog().packs().hold(&xorbs, repo, account).await?;
-        self.store.catalog().contents().add(repo, &contents).await?;
         Ok(contents)
     }
 
     /// Gives everything up; nothing of it stays.
     pub async fn abort(mut self) {
+        self.drop_pack().await;
+    }
+
+    async fn drop_pack(&mut self) {
         if let Some(writer) = self.writer.take() {
             writer.abort(&self.store).await;
         }

@@ -1,5 +1,6 @@
 //! Bytes: how they come in, where they lie, how they are read back.
 
+pub mod codec;
 mod index;
 mod ingest;
 mod pack;

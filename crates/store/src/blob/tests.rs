@@ -9,7 +9,7 @@ use weighthouse_format::xet::hash::XetHash;
 use weighthouse_format::xet::xorb::{SchemeChoice, XorbBuilder};
 
 use super::*;
-use crate::catalog::{Catalog, Content, RepoKey};
+use crate::catalog::{Catalog, Content, RepoKey, Viewer};
 use crate::digest::Sha256;
 use crate::{Blobs, Clock, Store, StoreError};
 
@@ -115,6 +115,23 @@ async fn an_abandoned_ingest_leaves_nothing() {
     ingest.abort().await;
     assert_eq!(files_below(room.folder.path().join("blobs")), 0);
     assert!(room.store.catalog().packs().unsealed(i64::MAX).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_kept_apart_is_given_to_nobody() {
+    let room = room().await;
+    let data = noise(3, 300_000);
+    let mut ingest = Ingest::new(&room.store);
+    ingest.push(Bytes::copy_from_slice(&data)).await.unwrap();
+    ingest.end_file().await.unwrap();
+    let content = ingest.finish_apart().await.unwrap().remove(0);
+    assert_eq!(read(&room.store, &content, 0..data.len() as u64).await.unwrap(), data);
+    let catalog = room.store.catalog();
+    assert_eq!(catalog.contents().get(&content.record.sha256).await.unwrap().as_ref(), Some(&content));
+    assert!(!catalog.contents().given(&repo(), &content.record.sha256).await.unwrap());
+    let xorbs = [content.terms[0].xorb.to_string()];
+    let everybody = Viewer { admin: true, ..Viewer::default() };
+    assert!(catalog.repos().visible_xorbs(&xorbs, &everybody).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,0 +1,270 @@
+//! Symbols coded given what is known beside them: the exponent of the base's element, and how much its segment changed.
+//!
+//! How large a difference is depends on two things: the step of the base's exponent, and how far training moved that row.
+//! Each segment of [`SEGMENT`] elements therefore has a scale (0 to 15), and each pair of scale and exponent belongs to
+//! one of at most sixteen classes with a table of frequencies each. The encoder orders the pairs by the mean of their
+//! symbols and joins neighbours as long as that saves bytes.
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | | scales of the segments, one byte each, as [`super::plane`] writes them |
+//! | | 4 | length of the tables u32 |
+//! | | | tables, as bits: classes − 1 (4), lowest exponent (8), highest exponent (8), scales that occur (16, one bit each); for each of these scales, from the lowest exponent up: 1 for the class of the exponent before, else 0 and the class (4); then the frequencies of each class, see [`super::freq`] |
+//! | | 4 | length of the coded symbols u32 |
+//! | | | the symbols, see [`super::rans`] |
+
+use super::bits::{BitReader, BitWriter};
+use super::error::CodecError;
+use super::freq::Levels;
+use super::kind::{Kind, Number};
+use super::rans::{self, CLASSES};
+use super::{Level, plane};
+
+/// Elements that share a scale.
+pub const SEGMENT: usize = 128;
+/// Scales there are.
+pub const SCALES: usize = 16;
+
+const DAMAGED: CodecError = CodecError::Damaged { what: "classes of symbols" };
+
+/// Bits that a table of frequencies takes: once, and for each symbol.
+const TABLE_BITS: (f32, f32) = (24.0, 3.0);
+
+/// Pairs with fewer symbols join their neighbour at once.
+const FEW: u32 = 96;
+
+/// Pairs of scale and exponent that become one class.
+struct Pairs {
+    members: Vec<(usize, usize)>,
+    counts: Box<[u32; 256]>,
+    cost: f32,
+}
+
+impl Pairs {
+    fn mean(&self) -> f32 {
+        let (mut sum, mut total) = (0.0, 0.0);
+        for (symbol, &count) in self.counts.iter().enumerate() {
+            sum += symbol as f32 * count as f32;
+            total += count as f32;
+        }
+        sum / total
+    }
+
+    fn joined(&self, other: &Self) -> Self {
+        let counts = Box::new(std::array::from_fn(|symbol| self.counts[symbol] + other.counts[symbol]));
+        let members = self.members.iter().chain(&other.members).copied().collect();
+        Self { members, cost: cost(&counts), counts }
+    }
+}
+
+/// Bits that symbols of these counts take with their table.
+fn cost(counts: &[u32; 256]) -> f32 {
+    // Eight sums beside each other, which one instruction adds.
+    let (mut total, mut own, mut used) = ([0f32; 8], [0f32; 8], [0f32; 8]);
+    for counts in counts.as_chunks::<8>().0 {
+        for lane in 0..8 {
+            let count = counts[lane] as i32 as f32;
+            total[lane] += count;
+            own[lane] += count * log2(count);
+            used[lane] += count.min(1.0);
+        }
+    }
+    let [total, own, used] = [total, own, used].map(|sums| sums.iter().sum::<f32>());
+    total * log2(total) - own + TABLE_BITS.0 + TABLE_BITS.1 * used
+}
+
+/// About `log2`, and 0 of 0, without a call.
+fn log2(value: f32) -> f32 {
+    let bits = value.max(1.0).to_bits();
+    let exponent = (bits >> 23) as f32 - 127.0;
+    let m = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000) - 1.0;
+    exponent + m * (1.4385 + m * (-0.677_4 + m * (0.322_3 - m * 0.083_6)))
+}
+
+/// Appends the coded symbols.
+///
+/// - `exponents`: one for each symbol
+/// - `scales`: one for each segment
+pub fn encode(symbols: &[u8], exponents: &[u8], scales: &[u8], level: Level, out: &mut Vec<u8>) {
+    plane::encode(scales, level, out);
+    let groups = classes(symbols, exponents, scales);
+    let mut map = vec![[0u8; 256]; SCALES];
+    for (class, group) in (0..).zip(&groups) {
+        for &(scale, exponent) in &group.members {
+            map[scale][exponent] = class;
+        }
+    }
+    let levels: Vec<Levels> = groups.iter().map(|group| Levels::of(&group.counts)).collect();
+    append(&tables(&groups, &mut map, &levels), out);
+    let mut coded = Vec::new();
+    let frequencies: Vec<[u16; 256]> = levels.iter().map(Levels::frequencies).collect();
+    rans::Encoder::new(&frequencies).encode(symbols, &classes_of(exponents.to_vec(), scales, &map), &mut coded);
+    append(&coded, out);
+}
+
+fn append(part: &[u8], out: &mut Vec<u8>) {
+    out.extend((part.len() as u32).to_le_bytes());
+    out.extend_from_slice(part);
+}
+
+/// Joins pairs into classes.
+fn classes(symbols: &[u8], exponents: &[u8], scales: &[u8]) -> Vec<Pairs> {
+    // Which counters each pair has; zero for none yet.
+    let mut slots = vec![0u16; SCALES << 8];
+    let mut counters: Vec<[u32; 256]> = Vec::new();
+    let mut members = Vec::new();
+    for ((segment, exponents), &scale) in symbols.chunks(SEGMENT).zip(exponents.chunks(SEGMENT)).zip(scales) {
+        let row = &mut slots[usize::from(scale) << 8..][..256];
+        for (&symbol, &exponent) in segment.iter().zip(exponents) {
+            let slot = &mut row[usize::from(exponent)];
+            if *slot == 0 {
+                members.push((usize::from(scale), usize::from(exponent)));
+                counters.push([0; 256]);
+                *slot = counters.len() as u16;
+            }
+            counters[usize::from(*slot) - 1][usize::from(symbol)] += 1;
+        }
+    }
+    let pair = |(member, counts)| Pairs { members: vec![member], counts: Box::new(counts), cost: 0.0 };
+    let mut sorted: Vec<(f32, Pairs)> =
+        members.into_iter().zip(counters).map(pair).map(|pair| (pair.mean(), pair)).collect();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut pairs: Vec<Pairs> = Vec::with_capacity(sorted.len());
+    for (_, pair) in sorted {
+        match pairs.last_mut().filter(|last| last.counts.iter().sum::<u32>() < FEW) {
+            Some(few) => *few = few.joined(&pair),
+            None => pairs.push(pair),
+        }
+    }
+    for pair in &mut pairs {
+        pair.cost = cost(&pair.counts);
+    }
+    // What joining each with the next would save; negative where it costs.
+    let mut joined: Vec<Pairs> = pairs.windows(2).map(|two| two[0].joined(&two[1])).collect();
+    loop {
+        let saved = |at: usize| pairs[at].cost + pairs[at + 1].cost - joined[at].cost;
+        let best = (0..joined.len()).max_by(|&a, &b| saved(a).total_cmp(&saved(b)));
+        let Some(at) = best.filter(|&at| pairs.len() > CLASSES || saved(at) > 0.0) else { break };
+        pairs[at] = joined.remove(at);
+        pairs.remove(at + 1);
+        if at > 0 {
+            joined[at - 1] = pairs[at - 1].joined(&pairs[at]);
+        }
+        if at + 1 < pairs.len() {
+            joined[at] = pairs[at].joined(&pairs[at + 1]);
+        }
+    }
+    pairs
+}
+
+/// Writes map and frequencies; entries of the map that do not occur become what is shortest.
+fn tables(groups: &[Pairs], map: &mut [[u8; 256]], levels: &[Levels]) -> Vec<u8> {
+    let mut occurs = vec![[false; 256]; SCALES];
+    for &(scale, exponent) in groups.iter().flat_map(|group| &group.members) {
+        occurs[scale][exponent] = true;
+    }
+    let all = || groups.iter().flat_map(|group| &group.members);
+    let lowest = all().map(|member| member.1).min().unwrap_or(0);
+    let highest = all().map(|member| member.1).max().unwrap_or(0);
+    let mut bits = BitWriter::new();
+    bits.put(groups.len().saturating_sub(1) as u64, 4);
+    bits.put(lowest as u64, 8);
+    bits.put(highest as u64, 8);
+    for row in &occurs {
+        bits.put(row.contains(&true).into(), 1);
+    }
+    for (row, occurs) in map.iter_mut().zip(&occurs).filter(|(_, occurs)| occurs.contains(&true)) {
+        let mut before = 0;
+        for exponent in lowest..=highest {
+            if !occurs[exponent] || row[exponent] == before {
+                bits.put(1, 1);
+            } else {
+                bits.put(0, 1);
+                bits.put(row[exponent].into(), 4);
+                before = row[exponent];
+            }
+            row[exponent] = before;
+        }
+    }
+    for levels in levels {
+        levels.write(&mut bits);
+    }
+    bits.finish()
+}
+
+/// Turns the exponent of each symbol into its class.
+fn classes_of(mut exponents: Vec<u8>, scales: &[u8], map: &[[u8; 256]]) -> Vec<u8> {
+    for (segment, &scale) in exponents.chunks_mut(SEGMENT).zip(scales) {
+        let row = &map[usize::from(scale) % SCALES];
+        for exponent in segment {
+            *exponent = row[usize::from(*exponent)];
+        }
+    }
+    exponents
+}
+
+/// Takes coded symbols off the front of `data`.
+///
+/// - `exponents`: those the encoder had, or as many zeros as there are symbols
+///
+/// # Errors
+/// [`CodecError::Damaged`] when these are no coded symbols of that number.
+pub fn decode(data: &mut &[u8], exponents: Vec<u8>) -> Result<Vec<u8>, CodecError> {
+    let len = exponents.len();
+    let mut scales = vec![0; len.div_ceil(SEGMENT)];
+    plane::decode(data, &mut scales)?;
+    if scales.iter().any(|&scale| usize::from(scale) >= SCALES) {
+        return Err(DAMAGED);
+    }
+    let mut bits = BitReader::new(take(data)?);
+    let groups = bits.take(4)? as usize + 1;
+    let (lowest, highest) = (bits.take(8)? as usize, bits.take(8)? as usize);
+    let occurs = bits.take(16)?;
+    let mut map = vec![[0u8; 256]; SCALES];
+    for (_, row) in map.iter_mut().enumerate().filter(|(scale, _)| occurs >> scale & 1 == 1) {
+        let mut before = 0;
+        for class in row.iter_mut().take(highest + 1).skip(lowest) {
+            if bits.take(1)? == 0 {
+                before = bits.take(4)? as u8;
+            }
+            *class = before;
+        }
+    }
+    if map.iter().flatten().any(|&class| usize::from(class) >= groups) {
+        return Err(DAMAGED);
+    }
+    let frequencies: Vec<[u16; 256]> =
+        (0..groups).map(|_| Ok(Levels::read(&mut bits)?.frequencies())).collect::<Result<_, CodecError>>()?;
+    let classes = classes_of(exponents, &scales, &map);
+    let mut symbols = vec![0; len];
+    rans::Decoder::new(&frequencies)?.decode(take(data)?, &classes, &mut symbols)?;
+    Ok(symbols)
+}
+
+/// Takes a part with its length off the front.
+pub fn take<'a>(data: &mut &'a [u8]) -> Result<&'a [u8], CodecError> {
+    let (len, rest) = data.split_first_chunk::<4>().ok_or(DAMAGED)?;
+    let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(DAMAGED)?;
+    *data = rest;
+    Ok(part)
+}
+
+/// Scales of segments from how large each is; zero is the last scale, and the largest of all the first.
+pub fn scales(sizes: impl Iterator<Item = f32>) -> Vec<u8> {
+    // The exponent of a float is its logarithm.
+    let logs: Vec<u32> = sizes.map(|size| size.to_bits() >> 23).collect();
+    let top = logs.iter().copied().max().unwrap_or(0);
+    let scale = |log: u32| if log == 0 { SCALES as u32 - 1 } else { (top - log).min(SCALES as u32 - 2) };
+    logs.into_iter().map(|log| scale(log) as u8).collect()
+}
+
+/// What the last bit of a value with this exponent weighs, but for a factor that is the same for all.
+#[inline(always)]
+pub fn unit(exponent: u8, kind: Kind) -> f32 {
+    // Away from both ends, so that sums of a segment neither vanish nor overflow.
+    let shift = match kind.number {
+        Number::Float { mantissa } if kind.word as u32 * 8 - mantissa >= 9 => -80,
+        _ => 60,
+    };
+    f32::from_bits(((i32::from(exponent) + shift).clamp(1, 175) as u32) << 23)
+}

@@ -1,0 +1,146 @@
+//! A block taken apart into planes of bytes.
+//!
+//! Words are rotated left by one bit first, so that the sign goes to the low end and the exponent fills the top byte. The
+//! planes follow each other from the top byte down, each as [`super::plane`] writes it; those of quantised blocks in the
+//! order of their fields. Bytes behind the last whole element, which only text has, are a last plane.
+
+use super::Level;
+use super::error::CodecError;
+use super::kind::Kind;
+use super::plane;
+
+/// Appends the planes of a block.
+pub fn encode(raw: &[u8], kind: Kind, level: Level, out: &mut Vec<u8>) {
+    encode_from(raw, kind, level, 0, out);
+}
+
+/// Appends the planes but for the first `skip`.
+pub fn encode_from(raw: &[u8], kind: Kind, level: Level, skip: usize, out: &mut Vec<u8>) {
+    for plane in split(raw, kind).iter().skip(skip) {
+        plane::encode(plane, level, out);
+    }
+}
+
+/// The planes of a block, from the top byte down.
+pub fn split(raw: &[u8], kind: Kind) -> Vec<Vec<u8>> {
+    if kind.runs.is_empty() {
+        return match kind.word {
+            2 => split_words(raw, |word, shift| (u16::from_le_bytes(word).rotate_left(1) >> shift) as u8),
+            4 => split_words(raw, |word, shift| (u32::from_le_bytes(word).rotate_left(1) >> shift) as u8),
+            8 => split_words(raw, |word, shift| (u64::from_le_bytes(word).rotate_left(1) >> shift) as u8),
+            _ => vec![raw.to_vec()],
+        };
+    }
+    let blocks = raw.chunks_exact(kind.unit());
+    let rest = blocks.remainder();
+    let mut planes = Vec::with_capacity(kind.runs.len() + 1);
+    let mut begin = 0;
+    for &run in kind.runs {
+        planes.push(blocks.clone().flat_map(|block| &block[begin..begin + run]).copied().collect());
+        begin += run;
+    }
+    if !rest.is_empty() {
+        planes.push(rest.to_vec());
+    }
+    planes
+}
+
+fn split_words<const N: usize>(raw: &[u8], byte: impl Fn([u8; N], u32) -> u8) -> Vec<Vec<u8>> {
+    let (words, rest) = raw.as_chunks::<N>();
+    let plane = |plane: usize| words.iter().map(|word| byte(*word, 8 * (N - 1 - plane) as u32)).collect();
+    let mut planes: Vec<Vec<u8>> = (0..N).map(plane).collect();
+    if !rest.is_empty() {
+        planes.push(rest.to_vec());
+    }
+    planes
+}
+
+/// Decodes a block of `len` bytes.
+///
+/// # Errors
+/// [`CodecError::Damaged`] when `data` holds no such planes.
+pub fn decode(data: &[u8], kind: Kind, len: usize) -> Result<Vec<u8>, CodecError> {
+    decode_after(data, kind, len, Vec::new())
+}
+
+/// Decodes a block of which the first planes are there already.
+///
+/// # Errors
+/// [`CodecError::Damaged`] when `data` does not hold the other planes.
+pub fn decode_after(mut data: &[u8], kind: Kind, len: usize, known: Vec<Vec<u8>>) -> Result<Vec<u8>, CodecError> {
+    let mut owned = known;
+    let first = owned.len();
+    let lens = lens(kind, len);
+    let mut borrowed: Vec<Option<&[u8]>> = vec![None; first];
+    for &len in &lens[first.min(lens.len())..] {
+        let raw = plane::raw(&mut data, len);
+        let mut bytes = Vec::new();
+        if raw.is_none() {
+            bytes = vec![0; len];
+            plane::decode(&mut data, &mut bytes)?;
+        }
+        owned.push(bytes);
+        borrowed.push(raw);
+    }
+    if !data.is_empty() || owned.len() != lens.len() {
+        return Err(CodecError::Damaged { what: "block, which has more than its planes" });
+    }
+    let planes: Vec<&[u8]> = owned.iter().zip(&borrowed).map(|(own, raw)| raw.unwrap_or(own)).collect();
+    if let ([_], true) = (&*planes, kind.word == 1 && kind.runs.is_empty()) {
+        return Ok(borrowed[0].map_or_else(|| std::mem::take(&mut owned[0]), <[u8]>::to_vec));
+    }
+    Ok(join(&planes, kind, len))
+}
+
+/// Lengths of the planes of a block of `len` bytes.
+fn lens(kind: Kind, len: usize) -> Vec<usize> {
+    let units = len / kind.unit();
+    let mut lens: Vec<usize> = match kind.runs {
+        [] => vec![units; kind.word],
+        runs => runs.iter().map(|run| run * units).collect(),
+    };
+    if !len.is_multiple_of(kind.unit()) {
+        lens.push(len % kind.unit());
+    }
+    lens
+}
+
+fn join(planes: &[&[u8]], kind: Kind, len: usize) -> Vec<u8> {
+    let mut raw = vec![0u8; len];
+    match (kind.runs, kind.word) {
+        ([], 2) => {
+            for ((word, &a), &b) in raw.as_chunks_mut::<2>().0.iter_mut().zip(planes[0]).zip(planes[1]) {
+                *word = (u16::from(a) << 8 | u16::from(b)).rotate_right(1).to_le_bytes();
+            }
+        }
+        ([], 4) => {
+            let words = raw.as_chunks_mut::<4>().0.iter_mut().zip(planes[0]).zip(planes[1]).zip(planes[2]);
+            for ((((word, &a), &b), &c), &d) in words.zip(planes[3]) {
+                *word = u32::from_be_bytes([a, b, c, d]).rotate_right(1).to_le_bytes();
+            }
+        }
+        ([], 8) => {
+            for (i, word) in raw.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                let parts = std::array::from_fn(|plane| planes[plane][i]);
+                *word = u64::from_be_bytes(parts).rotate_right(1).to_le_bytes();
+            }
+        }
+        ([], _) => raw.copy_from_slice(planes[0]),
+        (runs, _) => {
+            let mut begin = 0;
+            for (&run, plane) in runs.iter().zip(planes) {
+                for (block, bytes) in raw.chunks_exact_mut(kind.unit()).zip(plane.chunks_exact(run)) {
+                    block[begin..begin + run].copy_from_slice(bytes);
+                }
+                begin += run;
+            }
+        }
+    }
+    let rest = len % kind.unit();
+    if rest > 0
+        && let Some(last) = planes.last()
+    {
+        raw[len - rest..].copy_from_slice(last);
+    }
+    raw
+}
