@@ -35,4 +35,12 @@ pub enum Verb {
     Pull(cmd::pull::Pull),
     /// Show what is in a checkpoint, without running anything of it
     Inspect(cmd::inspect::Inspect),
+    /// Say what changed between two checkpoints, whatever their formats
+    Diff(cmd::diff::Diff),
+    /// Write a checkpoint in another form, complete or not at all
+    Convert(Box<cmd::convert::Convert>),
+    /// Check a converted checkpoint against its record
+    Verify(cmd::verify::Verify),
+    /// Tell what a checkpoint could do when it is loaded, without loading it
+    Scan(cmd::scan::Scan),
 }

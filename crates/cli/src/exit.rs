@@ -5,12 +5,14 @@
 //! | 0 | done |
 //! | 1 | a fault of ours |
 //! | 2 | wrong command line |
+//! | 3 | refused by findings or a policy |
 //! | 4 | not found |
 //! | 5 | conflict |
 //! | 6 | not allowed |
 //! | 7 | damaged data |
 //! | 8 | try again later |
 //! | 9 | bad input |
+//! | 10 | what was compared differs |
 //! | 130 | interrupted |
 
 use std::process::ExitCode;
@@ -32,8 +34,16 @@ pub struct Hinted {
     pub code: u8,
 }
 
+/// An answer that is all in the exit code: there is nothing to report.
+#[derive(Debug, thiserror::Error)]
+#[error("exit code {0}")]
+pub struct Answer(pub u8);
+
 /// Prints an error, its causes and its hints, and returns the code for it.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(Answer(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
+    }
     // Whoever reads our output has closed the pipe: they have what they wanted.
     let broken_pipe = |e: &(dyn std::error::Error + 'static)| {
         e.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)

@@ -13,7 +13,7 @@
 mod place;
 mod record;
 pub mod series;
-mod stored;
+pub(crate) mod stored;
 #[cfg(test)]
 mod tests;
 pub mod values;
@@ -49,7 +49,7 @@ const VERSION: i64 = 1;
 /// Memory for what was read, in bytes: about half a million tensors.
 const CACHE_BYTES: u64 = 192 << 20;
 /// Bytes that are read to answer one question: headers and indexes, not weights.
-const QUESTION_BYTES: u64 = 2 << 30;
+pub(crate) const QUESTION_BYTES: u64 = 2 << 30;
 /// Questions that are worked on at once; each keeps a thread busy.
 const WORKERS: usize = 2;
 /// Questions that may wait.
@@ -375,21 +375,25 @@ impl Hub {
         self.read_inside(revision, path, QUESTION_BYTES).await
     }
 
+    /// The folder of a path that is read, and the one file of it if the path is that of a file. One file is read with
+    /// those around it, which it may name; a folder with everything below it.
+    pub(crate) async fn split(&self, revision: &Revision, path: &str) -> Result<(String, Option<String>), Error> {
+        if path.is_empty() {
+            return Ok((String::new(), None));
+        }
+        match self.file(revision, &revision.oid.to_string(), path).await {
+            Ok(_) => Ok(match path.rsplit_once('/') {
+                Some((folder, file)) => (format!("{folder}/"), Some(file.to_owned())),
+                None => (String::new(), Some(path.to_owned())),
+            }),
+            Err(Error::EntryNotFound { .. }) => Ok((format!("{path}/"), None)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads and keeps what is inside.
     async fn read_inside(&self, revision: &Revision, path: &str, budget_bytes: u64) -> Result<Arc<Inside>, Error> {
-        let name = revision.oid.to_string();
-        // One file is read with those around it, which it may name; a folder with everything below it.
-        let is_file = match self.file(revision, &name, path).await {
-            Ok(_) => true,
-            Err(Error::EntryNotFound { .. }) => false,
-            Err(error) => return Err(error),
-        };
-        let (folder, file) = match path.rsplit_once('/') {
-            _ if path.is_empty() => (String::new(), None),
-            Some((folder, file)) if is_file => (format!("{folder}/"), Some(file.to_owned())),
-            None if is_file => (String::new(), Some(path.to_owned())),
-            _ => (format!("{path}/"), None),
-        };
+        let (folder, file) = self.split(revision, path).await?;
         let stored = StoredFolder::of(self, revision, &folder, budget_bytes).await?;
         let read = move || Inside::read(&stored, &folder, file.as_deref());
         let inside = tokio::task::spawn_blocking(read).await.map_err(task)?.map_err(explain)?;
@@ -453,6 +457,6 @@ impl Hub {
     }
 }
 
-fn task(error: tokio::task::JoinError) -> Error {
+pub(crate) fn task(error: tokio::task::JoinError) -> Error {
     Error::Store(StoreError::Task(error.to_string()))
 }

@@ -13,6 +13,7 @@ use weighthouse_store::repo::edit::TreeEdit;
 use weighthouse_store::repo::object::{ObjectKind, lfs_pointer, object_id};
 
 use crate::access::{Caller, Repo};
+use crate::jobs::Line;
 use crate::preupload::{ATTRIBUTES, LfsRules};
 use crate::revision::{MAIN, Revision};
 use crate::{Error, Hub, card, names};
@@ -203,7 +204,7 @@ impl PendingCommit {
                     if self.target.ref_name == format!("refs/heads/{MAIN}") {
                         self.hub.refresh_facts(&self.repo, &revision).await;
                     }
-                    self.hub.work_waits().notify_one();
+                    self.hub.work_waits(Line::Reading).notify_one();
                     return Ok(revision);
                 }
                 Err(error) => return Err(error),

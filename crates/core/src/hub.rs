@@ -19,6 +19,9 @@ use crate::Error;
 use crate::access::CallerCache;
 use crate::browse::FileCache;
 use crate::checkpoints::Readers;
+use crate::comparisons::{DocumentCache, document_cache};
+use crate::conversions::OfferCache;
+use crate::jobs::Line;
 
 /// Where the bytes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,8 +88,12 @@ struct Parts {
     /// Commits to one repository take turns; repositories share the gates by chance.
     turns: [Mutex<()>; 64],
     readers: Readers,
-    /// Told when there is work.
-    work: Notify,
+    /// Told when there is work, by line.
+    work: [Notify; 2],
+    /// Which forms the checkpoints of trees can be had in.
+    offers: OfferCache,
+    /// Comparisons as they were read.
+    documents: DocumentCache,
     stopping: AtomicBool,
     /// Held while an embedded folder is open.
     _lock: Option<FolderLock>,
@@ -131,7 +138,9 @@ impl Hub {
             commits: Cache::new(10_000),
             turns: std::array::from_fn(|_| Mutex::new(())),
             readers: Readers::new(),
-            work: Notify::new(),
+            work: Default::default(),
+            offers: OfferCache::new(200),
+            documents: document_cache(),
             stopping: AtomicBool::new(false),
             _lock: lock,
         })))
@@ -167,7 +176,7 @@ impl Hub {
     /// Tells the worker to stop; what it is doing will be done again.
     pub fn stop_work(&self) {
         self.0.stopping.store(true, Ordering::Relaxed);
-        self.0.work.notify_one();
+        self.0.work.iter().for_each(Notify::notify_one);
     }
 
     /// Stops work in the background, finishes database work and lets go.
@@ -193,8 +202,20 @@ impl Hub {
         &self.0.readers
     }
 
-    pub(crate) fn work_waits(&self) -> &Notify {
-        &self.0.work
+    /// Told when there is work for a line.
+    pub(crate) fn work_waits(&self, line: Line) -> &Notify {
+        match line {
+            Line::Reading => &self.0.work[0],
+            Line::Making => &self.0.work[1],
+        }
+    }
+
+    pub(crate) fn documents(&self) -> &DocumentCache {
+        &self.0.documents
+    }
+
+    pub(crate) fn offer_cache(&self) -> &OfferCache {
+        &self.0.offers
     }
 
     /// Whether the hub is being closed.

@@ -9,8 +9,12 @@
 //!                            ├── upload      Git LFS objects
 //!                            ├── xet         xorbs, shards, reconstructions
 //!                            ├── checkpoints what is inside: tensors, values, architecture
+//!                            ├── conversions checkpoints in other forms, made on demand
+//!                            ├── comparisons what changed between two revisions
 //!                            └── card        what a README and a config say
-//!   files of any place ──► inspect   what is in a checkpoint
+//!   files of any place ──┬─► inspect   what is in a checkpoint
+//!                        ├─► diff      what changed between two
+//!                        └─► convert   the same in another form, written durably
 //! ```
 //! Nothing here knows HTTP, JSON shapes of the wire, or the terminal; nothing here writes data but through the store.
 
@@ -23,6 +27,10 @@ pub mod browse;
 pub mod card;
 pub mod checkpoints;
 pub mod commit;
+pub mod comparisons;
+pub mod conversions;
+pub mod convert;
+pub mod diff;
 mod error;
 pub mod facts;
 mod hub;
@@ -33,6 +41,7 @@ pub mod names;
 pub mod preupload;
 pub mod repos;
 pub mod revision;
+pub mod scan;
 pub mod source;
 pub mod upload;
 pub mod xet;
@@ -46,7 +55,8 @@ pub use hub::{Hub, HubOptions, Storage};
 pub use weighthouse_format as format;
 pub use weighthouse_store::blob::ByteStream;
 pub use weighthouse_store::catalog::{
-    Account, AccountKind, Membership, RepoKey, RepoKind, RepoRecord, RepoSort, Role, Scope, TensorPlace, TokenRecord,
+    Account, AccountKind, ConversionOutput, Membership, RepoKey, RepoKind, RepoRecord, RepoSort, Role, Scope,
+    TensorPlace, TokenRecord,
 };
 pub use weighthouse_store::digest::{GitOid, Sha256};
 pub use weighthouse_store::{Clock, StoreError};

@@ -43,7 +43,7 @@ impl LocalFolder {
                 let path = format!("{prefix}{name}");
                 let Ok(kind) = entry.file_type() else { continue };
                 if kind.is_dir() {
-                    let skipped = SKIPPED.contains(&name.as_str()) || name.ends_with(".wh-partial");
+                    let skipped = SKIPPED.contains(&name.as_str()) || name.ends_with(crate::convert::PARTIAL);
                     if !skipped && depth < MAX_DEPTH {
                         pending.push((entry.path(), format!("{path}/"), depth + 1));
                     }

@@ -17,6 +17,8 @@ pub mod address;
 pub mod app;
 mod cas;
 mod commits;
+mod compare;
+mod conversions;
 mod files;
 mod git_lfs;
 pub mod headers;

@@ -21,6 +21,8 @@
 //! | `…?name=` | one tensor; `row`, `column`, `stat` |
 //! | `/{id}/npy/{rev}[/{path}]?name=` | its elements |
 //! | `/{id}/architecture/{rev}[/{path}]` | blocks of the model |
+//! | `/{id}/convert/{rev}[/{path}]` | the checkpoint in other forms |
+//! | `/compare?a=&b=` | what changed between any two revisions; `search`, `show`, `p`, `as=csv` |
 //! | `/login`, `/logout`, `/settings/tokens` | who am I |
 //!
 //! Addresses of repositories arrive rewritten by [`crate::server::address`].
@@ -31,6 +33,8 @@ mod architecture;
 mod assets;
 mod blob;
 mod commits;
+mod compare;
+mod convert;
 mod error;
 mod format;
 mod home;
@@ -51,7 +55,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use weighthouse::Hub;
 
-/// Largest form, in bytes: a token and where to go next.
+/// Largest form, in bytes: a token and where to go next, or a choice.
 const MAX_FORM_BYTES: usize = 16 << 10;
 
 /// What the pages need.
@@ -82,7 +86,10 @@ pub fn routes(state: WebState) -> Router {
         .route("/~page/npy/{revision}/{*path}", get(tensor::npy_below))
         .route("/~page/architecture/{revision}", get(architecture::root))
         .route("/~page/architecture/{revision}/{*path}", get(architecture::below))
+        .route("/~page/convert/{revision}", get(convert::root).post(convert::ask_root))
+        .route("/~page/convert/{revision}/{*path}", get(convert::below).post(convert::ask_below))
         .route("/~page/{*rest}", get(error::unknown))
+        .route("/compare", get(compare::show).post(compare::ask))
         .route("/login", get(account::login_form).post(account::login))
         .route("/logout", post(account::logout))
         .route("/settings/tokens", get(account::tokens))

@@ -4,6 +4,8 @@
 //! names the endpoint it serves, written as in the clients' own API.
 
 pub mod commit;
+pub mod compare;
+pub mod conversions;
 pub mod error;
 pub mod hf;
 pub mod inside;

@@ -94,7 +94,11 @@ impl Inspect {
     }
 }
 
-fn pattern(text: &str) -> anyhow::Result<Regex> {
+/// Reads a regular expression.
+///
+/// # Errors
+/// When it is none, with exit code 2.
+pub fn pattern(text: &str) -> anyhow::Result<Regex> {
     Regex::new(text).map_err(|error| {
         let hints =
             vec!["regular expressions match anywhere: `layers\\.0\\.` finds `model.layers.0.weight`".to_owned()];

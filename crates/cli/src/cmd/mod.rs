@@ -1,12 +1,16 @@
 //! One file for each verb.
 
 pub mod admin;
+pub mod convert;
+pub mod diff;
 pub mod inspect;
 pub mod login;
 pub mod pull;
 pub mod push;
 pub mod repo;
+pub mod scan;
 pub mod serve;
+pub mod verify;
 pub mod whoami;
 
 use crate::args::{Args, Verb};
@@ -22,5 +26,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Verb::Push(push) => push.run(args.quiet).await,
         Verb::Pull(pull) => pull.run(args.quiet).await,
         Verb::Inspect(inspect) => inspect.run(args.quiet).await,
+        Verb::Diff(diff) => diff.run(args.quiet).await,
+        Verb::Convert(convert) => convert.run(args.quiet).await,
+        Verb::Verify(verify) => verify.run(args.quiet).await,
+        Verb::Scan(scan) => scan.run(args.quiet).await,
     }
 }

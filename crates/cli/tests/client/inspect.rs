@@ -98,7 +98,7 @@ fn what_is_no_checkpoint_is_told_with_a_way_out() {
     std::fs::write(&text_file, "hello").unwrap();
     for (target, exit, wanted) in [
         (text_file.to_str().unwrap(), 9, "match no known format"),
-        ("no/such-folder", 4, "hint: for a repository of a hub write `wh inspect hub:no/such-folder`"),
+        ("no/such-folder", 4, "hint: for a repository of a hub write `hub:no/such-folder`"),
         ("hub:a/b/c", 2, "hint: write NAMESPACE/NAME"),
     ] {
         let done = world.program(&["inspect", target]).output().unwrap();

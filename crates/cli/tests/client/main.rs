@@ -1,6 +1,7 @@
 //! The program as people run it: what it prints, and that nothing is lost when something breaks.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests stop at the first surprise")]
 
+mod diff;
 mod full;
 mod inspect;
 mod killed;

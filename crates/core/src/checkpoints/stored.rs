@@ -12,8 +12,8 @@ use futures::TryStreamExt;
 use tokio::runtime::Handle;
 use weighthouse_format::source::FolderFile;
 use weighthouse_format::{Folder, FormatError, ReadAt, Section};
-use weighthouse_store::StoreError;
 use weighthouse_store::catalog::Content;
+use weighthouse_store::{StoreError, StoreErrorKind};
 
 use crate::browse::{FileRecord, PathRecord};
 use crate::revision::Revision;
@@ -35,7 +35,11 @@ pub(crate) struct StoredFolder {
     open: Mutex<VecDeque<(usize, Section)>>,
     /// Bytes that may still be read.
     left_bytes: Arc<AtomicU64>,
+    failure: Arc<Failure>,
 }
+
+/// The first failure of the store. Whoever reads turns errors into sentences about files, and of those this is none.
+type Failure = Mutex<Option<StoreError>>;
 
 impl StoredFolder {
     /// These files, by their path below the folder. Must be made inside a runtime, whose threads then do the reading.
@@ -50,7 +54,18 @@ impl StoredFolder {
             records,
             open: Mutex::default(),
             left_bytes: Arc::new(AtomicU64::new(budget_bytes)),
+            failure: Arc::default(),
         }
+    }
+
+    /// Ends the reading: nothing more can be read.
+    pub fn give_up(&self) {
+        self.left_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// What went wrong in the store while files were read, if anything did.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map(Error::Store)
     }
 
     /// All files of a revision below `prefix`, which is empty or ends in a slash.
@@ -88,13 +103,17 @@ impl Folder for StoredFolder {
         }
         let (file, record) = self.files.get(number).zip(self.records.get(number)).ok_or_else(missing)?;
         let content = self.runtime.block_on(self.hub.content(&record.sha256));
-        let content = content.map_err(|error| FormatError::Io { what: "a stored file", source: io_error(error) })?;
+        let content = content.map_err(|error| {
+            note(&self.failure, &error);
+            FormatError::Io { what: "a stored file", source: io_error(error) }
+        })?;
         let stored = StoredFile {
             hub: self.hub.clone(),
             runtime: self.runtime.clone(),
             content,
             blocks: Mutex::default(),
             left_bytes: Arc::clone(&self.left_bytes),
+            failure: Arc::clone(&self.failure),
         };
         let section = Section::new(Arc::clone(&file.path), Arc::new(stored));
         if open.len() >= OPEN_FILES {
@@ -113,6 +132,7 @@ struct StoredFile {
     /// Blocks by their number, oldest first.
     blocks: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
     left_bytes: Arc<AtomicU64>,
+    failure: Arc<Failure>,
 }
 
 impl ReadAt for StoredFile {
@@ -179,7 +199,11 @@ impl StoredFile {
         self.runtime.block_on(async {
             let mut stream = self.hub.store().read(&self.content, offset..offset + wanted);
             let mut rest = buffer;
-            while let Some(piece) = stream.try_next().await.map_err(|error| io_error(error.into()))? {
+            while let Some(piece) = stream.try_next().await.map_err(|error| {
+                let error = error.into();
+                note(&self.failure, &error);
+                io_error(error)
+            })? {
                 let (target, tail) = rest.split_at_mut_checked(piece.len()).ok_or(io::ErrorKind::InvalidData)?;
                 target.copy_from_slice(&piece);
                 rest = tail;
@@ -193,6 +217,20 @@ impl StoredFile {
 #[derive(Debug, thiserror::Error)]
 #[error("it would take too many bytes to answer this at once")]
 struct TooDear;
+
+/// Keeps what can be said of a failure of the store, for whoever asks later.
+fn note(failure: &Failure, error: &Error) {
+    let Error::Store(error) = error else { return };
+    let text = error.to_string();
+    let kept = match error.kind() {
+        StoreErrorKind::Transient => {
+            StoreError::Storage { what: "reading stored files", key: text.clone(), source: text.into() }
+        }
+        StoreErrorKind::Corrupt => StoreError::Corrupt { what: "a stored file".to_owned(), detail: text },
+        _ => StoreError::Task(text),
+    };
+    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(kept);
+}
 
 fn io_error(error: Error) -> io::Error {
     match error {

@@ -341,7 +341,7 @@ impl Hub {
     }
 
     /// Runs work on a thread of its own, a few at a time.
-    async fn in_turn<T: Send + 'static>(
+    pub(crate) async fn in_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {

@@ -10,6 +10,7 @@
 //! | `/~api/info` | `/api/models/{id}` |
 //! | `/~api/{verb}/…` | `/api/models/{id}/{verb}/…` |
 //! | `/~file/resolve/{rev}/{*path}`, `/~file/raw/…` | `/{id}/resolve/…`, `/api/models/{id}/resolve/…` |
+//! | `/~file/converted/{digest}/{name}` | `/{id}/converted/…` |
 //! | `/~lfs/objects/batch` | `/{id}.git/info/lfs/objects/batch` |
 //! | `/~git/…` | `/{id}.git/info/refs`, `/{id}/git-upload-pack` |
 //! | `/~page/home`, `/~page/{verb}/…` | `/{id}`, `/{id}/{verb}/…` |

@@ -9,7 +9,7 @@ use weighthouse::Hub;
 
 use super::sign::Signer;
 use super::telemetry::Metrics;
-use super::{accounts, cas, commits, files, git_lfs, health, history, inside, repos, trees};
+use super::{accounts, cas, commits, compare, conversions, files, git_lfs, health, history, inside, repos, trees};
 use crate::web::{self, WebState};
 
 /// Largest JSON body, in bytes; commits, uploads and shards have limits of their own.
@@ -95,6 +95,8 @@ impl App {
             .merge(history::routes())
             .merge(files::routes())
             .merge(inside::routes())
+            .merge(conversions::routes())
+            .merge(compare::routes())
             .merge(commits::routes())
             .merge(git_lfs::routes())
             .merge(cas::routes())

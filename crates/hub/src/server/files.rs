@@ -128,17 +128,19 @@ fn file_headers(visitor: &Visitor, repo: &Repo, at: &Revision, file: &FileRecord
     if visitor.query.text("noContentDisposition").is_none() {
         let kind = if visitor.query.flag("download")?.unwrap_or(false) { "attachment" } else { "inline" };
         let name = file.path.rsplit('/').next().unwrap_or("file");
-        let plain: String = name
-            .chars()
-            .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' })
-            .collect();
-        let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
-        headers.insert(
-            header::CONTENT_DISPOSITION,
-            text(&format!("{kind}; filename*=UTF-8''{encoded}; filename=\"{plain}\";"))?,
-        );
+        headers.insert(header::CONTENT_DISPOSITION, disposition(kind, name)?);
     }
     Ok(headers)
+}
+
+/// Whether a browser shows or keeps a file, and under which name.
+pub(super) fn disposition(kind: &str, name: &str) -> Result<HeaderValue, ErrorReply> {
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' })
+        .collect();
+    let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+    text(&format!("{kind}; filename*=UTF-8''{encoded}; filename=\"{plain}\";"))
 }
 
 /// Where to renew a Xet token for a file, and where its reconstruction is.
@@ -190,16 +192,20 @@ async fn content_type(visitor: &Visitor, file: &FileRecord) -> Result<HeaderValu
 
 /// Who may keep an answer, and for how long.
 fn keep(headers: &mut HeaderMap, revision: &str, at: &Revision, repo: &Repo) {
-    headers.insert(header::CACHE_CONTROL, cache_control(revision, at, repo));
+    keep_if(headers, revision == at.oid.to_string(), repo);
+}
+
+/// Who may keep an answer, and for how long; `immutable` is what an address that names its content gives.
+pub(super) fn keep_if(headers: &mut HeaderMap, immutable: bool, repo: &Repo) {
+    headers.insert(header::CACHE_CONTROL, cache_control(immutable, repo));
     if repo.record.private {
         // A browser may change hands; what one reader was shown is not for the next.
         headers.insert(header::VARY, HeaderValue::from_static("Authorization, Cookie"));
     }
 }
 
-fn cache_control(revision: &str, at: &Revision, repo: &Repo) -> HeaderValue {
+fn cache_control(immutable: bool, repo: &Repo) -> HeaderValue {
     let whose = if repo.record.private { "private" } else { "public" };
-    let immutable = revision == at.oid.to_string();
     HeaderValue::from_static(match (immutable, whose) {
         (true, "public") => "public, max-age=31536000, immutable",
         (true, _) => "private, max-age=31536000, immutable",

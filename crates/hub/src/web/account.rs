@@ -107,13 +107,13 @@ pub(super) async fn tokens(visit: Visit) -> Result<Response, PageError> {
     Ok(page(StatusCode::OK, &template))
 }
 
-fn form(visit: &Visit, body: &[u8]) -> Result<Query, PageError> {
+pub(super) fn form(visit: &Visit, body: &[u8]) -> Result<Query, PageError> {
     let wrong = |reason: String| visit.refuse(Error::Malformed(format!("the form cannot be read: {reason}")));
     let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
     Query::parse(text).map_err(|error| wrong(error.to_string()))
 }
 
-fn check_same_site(visit: &Visit, headers: &HeaderMap) -> Result<(), PageError> {
+pub(super) fn check_same_site(visit: &Visit, headers: &HeaderMap) -> Result<(), PageError> {
     if same_site(headers, &visit.base) {
         return Ok(());
     }

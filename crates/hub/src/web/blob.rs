@@ -62,6 +62,8 @@ struct Blob {
     raw: String,
     /// Where to look into a checkpoint.
     inside: Option<String>,
+    /// Where it can be had in other forms.
+    convert: Option<String>,
     view: View,
 }
 
@@ -116,6 +118,7 @@ pub(super) async fn show(visit: Visit, Path((revision, path)): Path<(String, Str
         lfs: file.lfs,
         download: format!("{raw}?download=true"),
         inside: may_hold_tensors(&file).then(|| head.paths.at("tensors", &revision, path)),
+        convert: may_hold_tensors(&file).then(|| head.paths.at("convert", &revision, path)),
         view: view(&visit, &file, &raw).await?,
         raw,
         head,

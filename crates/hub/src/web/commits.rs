@@ -39,6 +39,8 @@ struct Row {
     when: When,
     short: String,
     files_url: String,
+    /// Where it is compared with the commit before it.
+    compare_url: Option<String>,
 }
 
 #[derive(Template)]
@@ -52,6 +54,7 @@ struct Commit {
     when: When,
     oid: String,
     files_url: String,
+    compare_url: Option<String>,
     parents: Vec<(String, String)>,
     changes: Vec<ChangeRow>,
     complete: bool,
@@ -111,8 +114,15 @@ fn row(head: &RepoHead, revision: &Revision, now_ms: i64) -> Row {
         author: revision.commit.author.name.clone(),
         when: When::new(revision.commit.author.time_s.saturating_mul(1_000), now_ms),
         files_url: head.paths.at("tree", &oid, ""),
+        compare_url: compare_url(head, revision.commit.parents.first().map(ToString::to_string).as_deref(), &oid),
         short: oid.get(..7).unwrap_or(&oid).to_owned(),
     }
+}
+
+/// Where a commit of a model is compared with the one before it.
+fn compare_url(head: &RepoHead, parent: Option<&str>, oid: &str) -> Option<String> {
+    let parent = parent.filter(|_| head.inside)?;
+    Some(super::compare::address(&head.id, parent, oid))
 }
 
 fn titled(revision: &Revision) -> String {
@@ -141,6 +151,7 @@ pub(super) async fn show(visit: Visit, Path(revision): Path<String>) -> Result<R
         author: at.commit.author.name.clone(),
         when: When::new(at.commit.author.time_s.saturating_mul(1_000), hub.now_ms()),
         files_url: head.paths.at("tree", &oid, ""),
+        compare_url: compare_url(&head, parent_oid.as_deref(), &oid),
         parents: parent_oid
             .iter()
             .map(|oid| (oid.get(..7).unwrap_or(oid).to_owned(), head.paths.commit(oid)))

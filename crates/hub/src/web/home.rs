@@ -18,7 +18,7 @@ use super::format::{When, count, exact};
 use super::markdown::{self, MAX_MARKDOWN_BYTES, Place, Rendered};
 use super::shell::{RepoHead, Shell, page};
 use super::usage::{Subject, Usage, usages};
-use super::visit::Visit;
+use super::visit::{Visit, with_pairs};
 
 /// Longest card that is read, in bytes: YAML and Markdown at their limits.
 const MAX_CARD_BYTES: u64 = 4 << 20;
@@ -49,6 +49,8 @@ struct Home {
     commit_title: String,
     committed: When,
     dataset: bool,
+    /// Where it is compared with what it was made from, or something else.
+    compare_url: String,
 }
 
 /// A text that may lead somewhere.
@@ -152,6 +154,10 @@ fn build(
         commit_title: at.commit.title().to_owned(),
         committed: When::new(at.commit.author.time_s.saturating_mul(1_000), visit.hub().now_ms()),
         dataset: record.kind == RepoKind::Dataset,
+        compare_url: {
+            let base = facts.base_models.first().map(String::as_str).unwrap_or_default();
+            with_pairs("/compare", [("a", base), ("b", &format!("{}@{MAIN}", record.id))].into_iter())
+        },
         errors: card.validation.errors,
         head,
     }

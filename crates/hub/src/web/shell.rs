@@ -20,6 +20,8 @@ pub(super) struct Shell {
     pub twin: Option<String>,
     /// Address of the page, to come back to after logging in.
     pub here: String,
+    /// After how many seconds the page is loaded again, because something on it is under way.
+    pub refresh_s: Option<u32>,
 }
 
 impl Shell {
@@ -50,7 +52,7 @@ pub(super) struct RepoHead {
     pub private: bool,
     /// Revision that the tabs lead to, as the reader named it.
     pub revision: String,
-    /// Which tab is open: `card`, `files`, `commits`, `tensors`, `architecture`.
+    /// Which tab is open: `card`, `files`, `commits`, `tensors`, `architecture`; or another page, such as `convert`.
     pub tab: &'static str,
     /// Whether there is something to look into, as far as is known.
     pub inside: bool,
@@ -76,7 +78,7 @@ impl RepoHead {
             name,
             private: record.private,
             revision: revision.to_owned(),
-            inside: matches!(tab, "tensors" | "architecture") || has_checkpoint(record),
+            inside: matches!(tab, "tensors" | "architecture" | "convert") || has_checkpoint(record),
             tab,
         }
     }
@@ -91,6 +93,10 @@ impl RepoHead {
 
     pub fn architecture_url(&self) -> String {
         self.paths.at("architecture", &self.revision, "")
+    }
+
+    pub fn convert_url(&self) -> String {
+        self.paths.at("convert", &self.revision, "")
     }
 
     pub fn commits_url(&self) -> String {

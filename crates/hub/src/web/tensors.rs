@@ -65,6 +65,7 @@ struct Summary {
     exact: String,
     bytes: String,
     architecture_url: String,
+    convert_url: String,
     family: Option<String>,
 }
 
@@ -280,6 +281,7 @@ fn summary(inside: &Inside, head: &RepoHead, revision: &str, path: &str) -> Summ
         exact: exact(parameters.total),
         bytes: size(bytes),
         architecture_url: head.paths.at("architecture", revision, path),
+        convert_url: head.paths.at("convert", revision, path),
         family: known.map(|known| name(known)),
     }
 }

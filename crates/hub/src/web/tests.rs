@@ -1,6 +1,8 @@
 //! Promises of the pages, asked for in process: the routes behind the server's own layers, over a hub in memory.
 
 mod account;
+mod compare;
+mod convert;
 mod inside;
 mod pages;
 

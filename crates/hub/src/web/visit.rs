@@ -78,7 +78,7 @@ impl Visit {
     /// What stands around a page.
     pub fn shell(&self, title: impl Into<String>, twin: Option<String>) -> Shell {
         let account = self.caller.account().map(|account| account.name.clone());
-        Shell { title: title.into(), account, twin, here: self.here.clone() }
+        Shell { title: title.into(), account, twin, here: self.here.clone(), refresh_s: None }
     }
 
     /// The page for a use case that did not succeed.

@@ -56,6 +56,15 @@ pub struct Contents<'a>(pub(super) &'a Catalog);
 impl Contents<'_> {
     /// Records verified contents and that a repository was given them.
     pub async fn add(&self, repo: &RepoKey, contents: &[Content]) -> Result<(), StoreError> {
+        self.record(Some(repo), contents).await
+    }
+
+    /// Records verified contents that belong to no repository; something else on record must name them.
+    pub async fn add_apart(&self, contents: &[Content]) -> Result<(), StoreError> {
+        self.record(None, contents).await
+    }
+
+    async fn record(&self, repo: Option<&RepoKey>, contents: &[Content]) -> Result<(), StoreError> {
         let failed = "recording file contents";
         // In the order of the index: neighbours fall on one page, and each page is written once.
         let mut sorted: Vec<&Content> = contents.iter().collect();
@@ -84,11 +93,13 @@ impl Contents<'_> {
             q.bind(xorb.to_string()).bind(next.to_string())
         })
         .await?;
-        let head = ("INSERT INTO repo_contents (repo, sha256)", 2, "ON CONFLICT DO NOTHING");
-        insert_rows(&mut tx, failed, head, &sorted, |q, content| {
-            q.bind(repo.as_str()).bind(content.record.sha256.to_string())
-        })
-        .await?;
+        if let Some(repo) = repo {
+            let head = ("INSERT INTO repo_contents (repo, sha256)", 2, "ON CONFLICT DO NOTHING");
+            insert_rows(&mut tx, failed, head, &sorted, |q, content| {
+                q.bind(repo.as_str()).bind(content.record.sha256.to_string())
+            })
+            .await?;
+        }
         tx.commit().await.map_err(StoreError::database(failed))
     }
 

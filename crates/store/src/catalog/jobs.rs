@@ -13,6 +13,12 @@ use crate::StoreError;
 /// Reading what a commit brought; the subject is the key of the repository, a space, and the commit's id.
 pub const READ: &str = "read";
 
+/// Converting a checkpoint; the subject is that of a [`super::ConversionKey`].
+pub const CONVERT: &str = "convert";
+
+/// Comparing two checkpoints; the subject is the digest that names the comparison.
+pub const COMPARE: &str = "compare";
+
 /// A piece of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {

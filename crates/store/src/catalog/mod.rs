@@ -8,7 +8,9 @@ macro_rules! sql {
 }
 mod accounts;
 mod commits;
+mod comparisons;
 mod contents;
+mod conversions;
 pub mod jobs;
 mod objects;
 mod packs;
@@ -35,7 +37,9 @@ use crate::StoreError;
 
 pub use accounts::{Account, AccountKind, Accounts, Membership, Role};
 pub use commits::{Commits, NewCommit};
+pub use comparisons::{ComparedSide, ComparisonRecord, Comparisons, NewComparison};
 pub use contents::{BlobRecord, Content, ContentRecord, Contents};
+pub use conversions::{ConversionKey, ConversionOutput, ConversionRecord, Conversions, NewConversion};
 pub use jobs::{Job, Jobs};
 pub use objects::Objects;
 pub use packs::{PackId, Packs, SealedPack, XorbRecord};
@@ -48,7 +52,8 @@ pub use tokens::{Scope, TokenRecord, Tokens};
 pub use uploads::{UploadRecord, Uploads};
 
 /// Schema steps; each is applied once, in order, at start.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
 
 /// How long a statement waits for another writer before the caller is told to come back.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -133,6 +138,14 @@ impl Catalog {
     /// Work that waits for a worker.
     pub fn jobs(&self) -> Jobs<'_> {
         Jobs(self)
+    }
+    /// Comparisons of two checkpoints.
+    pub fn comparisons(&self) -> Comparisons<'_> {
+        Comparisons(self)
+    }
+    /// Checkpoints in another form, made on demand.
+    pub fn conversions(&self) -> Conversions<'_> {
+        Conversions(self)
     }
     /// What readers found in trees of files.
     pub fn readings(&self) -> Readings<'_> {

@@ -315,6 +315,8 @@ impl Repos<'_> {
             "DELETE FROM repo_contents WHERE repo = $1",
             "DELETE FROM repo_tags WHERE repo = $1",
             "DELETE FROM repo_sources WHERE repo = $1",
+            "DELETE FROM conversion_outputs WHERE repo = $1",
+            "DELETE FROM conversions WHERE repo = $1",
             "DELETE FROM redirects WHERE repo = $1",
             "DELETE FROM token_repos WHERE repo = $1",
             "DELETE FROM repos WHERE key = $1",

@@ -43,6 +43,8 @@ on_both_engines! {
     work_is_done_by_one_and_not_lost
     the_same_tensor_is_found_only_where_the_viewer_may_look
     readings_belong_to_their_version
+    a_conversion_is_kept_with_its_repository
+    a_comparison_is_kept_for_whoever_has_both_sides
 }
 
 async fn empty_postgres(name: &str) -> Option<Catalog> {
@@ -477,4 +479,114 @@ async fn readings_belong_to_their_version(catalog: Catalog) {
     readings.set_histogram(&hash, "F32", 1, "[]").await.unwrap();
     assert_eq!(readings.histogram(&hash, "F32", 1).await.unwrap().as_deref(), Some("[]"));
     assert_eq!(readings.histogram(&hash, "I32", 1).await.unwrap(), None);
+}
+
+async fn a_conversion_is_kept_with_its_repository(catalog: Catalog) {
+    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let (one, two) = (repo("ada/one", &ada, false), repo("ada/two", &ada, true));
+    for repo in [&one, &two] {
+        catalog.repos().add(repo).await.unwrap();
+    }
+    let conversions = catalog.conversions();
+    let new = |repo: &RepoRecord, what: &str, account: &str| NewConversion {
+        key: ConversionKey { repo: repo.key.clone(), digest: Sha256::of(what.as_bytes()) },
+        tree: GitOid([1; 20]),
+        path: "weights/größe.bin".to_owned(),
+        commit: GitOid([2; 20]),
+        name: "one-Q8_0.gguf".to_owned(),
+        options: "{\"to\":\"gguf\"}".to_owned(),
+        account: account.to_owned(),
+        total_bytes: 1 << 40,
+    };
+    let asked = new(&one, "a", "ada");
+    assert_eq!(ConversionKey::of_subject(&asked.key.subject()), Some(asked.key.clone()));
+    assert_eq!(conversions.get(&asked.key).await.unwrap(), None);
+    conversions.ask(&asked, 5).await.unwrap();
+    conversions.ask(&new(&one, "a", "bob"), 6).await.unwrap();
+    conversions.ask(&new(&one, "b", "bob"), 6).await.unwrap();
+    let found = conversions.get(&asked.key).await.unwrap().unwrap();
+    assert_eq!((&found.asked, found.done_bytes, found.used_at_ms), (&asked, 0, 5), "asked for twice is once");
+    assert_eq!(conversions.unfinished("bob", 3).await.unwrap(), (1, 2));
+    assert_eq!(conversions.unfinished("eve", 3).await.unwrap(), (0, 2));
+    let job = catalog.jobs().take(jobs::CONVERT, 6, 100, 3).await.unwrap().unwrap();
+    assert_eq!(job.subject, asked.key.subject());
+    conversions.advance(&asked.key, 7, 1 << 41).await.unwrap();
+    let found = conversions.get(&asked.key).await.unwrap().unwrap();
+    assert_eq!((found.done_bytes, found.asked.total_bytes), (7, 1 << 41));
+
+    let output = |path: &str, size_bytes| ConversionOutput {
+        path: path.to_owned(),
+        size_bytes,
+        sha256: Sha256::of(path.as_bytes()),
+    };
+    let outputs = [output("z", 1 << 40), output("a", 0)];
+    conversions.finish(&asked.key, &[output("z", 1)], "{}", 8).await.unwrap();
+    conversions.finish(&asked.key, &outputs, "{\"a\":1}", 9).await.unwrap();
+    assert_eq!(conversions.outputs(&asked.key).await.unwrap(), outputs, "done twice is once");
+    let found = conversions.get(&asked.key).await.unwrap().unwrap();
+    assert_eq!((found.record.as_str(), found.done_bytes, found.used_at_ms), ("{\"a\":1}", 1 << 41, 9));
+    catalog.jobs().finish(&job).await.unwrap();
+    conversions.ask(&asked, 10).await.unwrap();
+    assert_eq!(catalog.jobs().get(jobs::CONVERT, &job.subject).await.unwrap(), None, "it is there already");
+    conversions.touch(&asked.key, 11).await.unwrap();
+    conversions.refuse(&asked.key, "too late").await.unwrap();
+    let found = conversions.get(&asked.key).await.unwrap().unwrap();
+    assert_eq!((found.error.as_str(), found.used_at_ms), ("", 11), "what is done stays done");
+
+    let other = new(&one, "b", "eve");
+    conversions.refuse(&other.key, "it cannot be").await.unwrap();
+    assert_eq!(conversions.unfinished("bob", 3).await.unwrap(), (0, 0));
+    assert_eq!(conversions.get(&other.key).await.unwrap().unwrap().error, "it cannot be");
+    conversions.ask(&other, 12).await.unwrap();
+    assert_eq!(conversions.unfinished("eve", 3).await.unwrap(), (1, 1), "tried again by somebody else");
+
+    let digests = [asked.key.digest, other.key.digest, Sha256::of(b"c")];
+    assert_eq!(conversions.several(&one.key, &digests).await.unwrap().len(), 2);
+    assert!(conversions.several(&two.key, &digests).await.unwrap().is_empty(), "another repository has its own");
+    catalog.repos().delete(&one.key).await.unwrap();
+    assert!(conversions.several(&one.key, &digests).await.unwrap().is_empty());
+    conversions.finish(&asked.key, &outputs, "{}", 13).await.unwrap();
+    assert_eq!(conversions.get(&asked.key).await.unwrap(), None, "a late worker brings nothing back");
+    assert!(conversions.outputs(&asked.key).await.unwrap().is_empty());
+}
+
+async fn a_comparison_is_kept_for_whoever_has_both_sides(catalog: Catalog) {
+    let comparisons = catalog.comparisons();
+    let side = |repo: &str, n: u8, path: &str| ComparedSide {
+        repo: RepoKey::from(repo.to_owned()),
+        commit: GitOid([n; 20]),
+        path: path.to_owned(),
+    };
+    let new = |what: &str, repo: &str, account: &str| NewComparison {
+        key: Sha256::of(what.as_bytes()),
+        a: side(repo, 1, ""),
+        b: side("other", 2, "größe/x.bin"),
+        account: account.to_owned(),
+    };
+    let asked = new("a", "one", "ada");
+    assert_eq!(comparisons.get(&asked.key).await.unwrap(), None);
+    comparisons.ask(&asked, 5).await.unwrap();
+    comparisons.ask(&new("a", "two", "bob"), 6).await.unwrap();
+    comparisons.ask(&new("b", "two", "bob"), 6).await.unwrap();
+    let found = comparisons.get(&asked.key).await.unwrap().unwrap();
+    assert_eq!((&found.asked, found.asked_at_ms), (&asked, 6), "asked for twice is once");
+    assert_eq!(comparisons.unfinished("ada", 3).await.unwrap(), (1, 2));
+    let job = catalog.jobs().take(jobs::COMPARE, 6, 100, 3).await.unwrap().unwrap();
+    assert_eq!(job.subject, asked.key.to_string());
+    comparisons.advance(&asked.key, 7, 1 << 41).await.unwrap();
+    comparisons.refuse(&asked.key, "the repository is gone").await.unwrap();
+    assert_eq!(comparisons.unfinished("ada", 3).await.unwrap(), (0, 1));
+    let again = new("a", "three", "eve");
+    comparisons.ask(&again, 8).await.unwrap();
+    let found = comparisons.get(&asked.key).await.unwrap().unwrap();
+    assert_eq!((found.asked, found.error.as_str(), found.done_bytes), (again.clone(), "", 0), "tried again elsewhere");
+    comparisons.advance(&asked.key, 7, 9).await.unwrap();
+    comparisons.finish(&asked.key, "{\"schema\":1}").await.unwrap();
+    let found = comparisons.get(&asked.key).await.unwrap().unwrap();
+    assert_eq!((found.document.as_str(), found.done_bytes), ("{\"schema\":1}", 9));
+    catalog.jobs().finish(&job).await.unwrap();
+    comparisons.ask(&asked, 9).await.unwrap();
+    comparisons.refuse(&asked.key, "too late").await.unwrap();
+    assert_eq!(catalog.jobs().get(jobs::COMPARE, &job.subject).await.unwrap(), None, "it is there already");
+    assert_eq!(comparisons.get(&asked.key).await.unwrap().unwrap().error, "", "what is done stays done");
 }

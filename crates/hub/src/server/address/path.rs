@@ -14,7 +14,7 @@ const ENCODE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_
 
 /// Verbs followed by a revision and a path.
 const REVISION_AND_PATH: &[&str] =
-    &["architecture", "blame", "blob", "commits", "npy", "raw", "resolve", "tensors", "tree", "treesize"];
+    &["architecture", "blame", "blob", "commits", "convert", "npy", "raw", "resolve", "tensors", "tree", "treesize"];
 
 /// Verbs followed by a revision (or ref name) and nothing else.
 const REVISION_ONLY: &[&str] = &[
@@ -151,7 +151,9 @@ fn api_path(rest: &[Segment<'_>]) -> Result<String, ErrorReply> {
 fn web_path(rest: &[Segment<'_>]) -> Result<String, ErrorReply> {
     match rest {
         [] => Ok("/~page/home".to_owned()),
-        [verb, after @ ..] if matches!(verb.text.as_ref(), "resolve" | "raw") => join("/~file", &verb.text, after),
+        [verb, after @ ..] if matches!(verb.text.as_ref(), "converted" | "resolve" | "raw") => {
+            join("/~file", &verb.text, after)
+        }
         [info, lfs, after @ ..] if info.text == "info" && lfs.text == "lfs" => {
             let mut path = "/~lfs".to_owned();
             after.iter().for_each(|segment| push(&mut path, &segment.text));

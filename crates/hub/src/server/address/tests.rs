@@ -40,6 +40,7 @@ fn every_form_of_the_api_is_one() {
         ("/api/models/a/b/discussions/3/comment", "model a/b /~api/discussions/3/comment"),
         ("/api/models/a/b/resolve/main/x", "model a/b /~file/resolve/main/x"),
         ("/api/models/a/b/xet-read-token/None", "model a/b /~api/xet-read-token/None"),
+        ("/api/models/a/b/convert/main/x%2Fy", "model a/b /~api/convert/main/x/y"),
         ("/api/models/a/b/compare/main..feat%2Fx", "model a/b /~api/compare/main..feat%2Fx"),
     ] {
         assert_eq!(seen(path), want, "{path}");
@@ -52,6 +53,8 @@ fn every_form_of_files_pages_and_git_is_one() {
         ("/a/b", "model a/b /~page/home"),
         ("/gpt2", "model gpt2 /~page/home"),
         ("/datasets/a/b", "dataset a/b /~page/home"),
+        ("/a/b/convert/feat%2Fx/y/z.bin", "model a/b /~page/convert/feat%2Fx/y/z.bin"),
+        ("/datasets/a/b/converted/0a/m-Q8_0.gguf", "dataset a/b /~file/converted/0a/m-Q8_0.gguf"),
         ("/a/b/resolve/main/x/y.bin", "model a/b /~file/resolve/main/x/y.bin"),
         ("/gpt2/resolve/main/config.json", "model gpt2 /~file/resolve/main/config.json"),
         ("/datasets/d/resolve/main/x", "dataset d /~file/resolve/main/x"),

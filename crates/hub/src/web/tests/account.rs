@@ -1,7 +1,7 @@
 use super::*;
 use crate::server::session;
 
-async fn logged_in(ground: &Ground) -> String {
+pub(super) async fn logged_in(ground: &Ground) -> String {
     let reply = ground.post("/login", &format!("token={}&next=%2Fada%2Fhidden", ground.secret), &[]).await;
     assert_eq!(reply.status, StatusCode::SEE_OTHER);
     assert_eq!(reply.headers[header::LOCATION], "/ada/hidden");

@@ -7,7 +7,7 @@ use weighthouse::RepoKind;
 use super::{Ground, ground, twin};
 
 /// A safetensors file of `F32` tensors.
-fn weights(tensors: &[(String, Vec<u64>, Vec<f32>)]) -> Vec<u8> {
+pub(super) fn weights(tensors: &[(String, Vec<u64>, Vec<f32>)]) -> Vec<u8> {
     let mut header = Map::new();
     let mut data: Vec<u8> = Vec::new();
     for (name, shape, values) in tensors {
@@ -24,7 +24,7 @@ fn weights(tensors: &[(String, Vec<u64>, Vec<f32>)]) -> Vec<u8> {
 }
 
 /// Four layers that are alike, an embedding and a head.
-fn layered() -> Vec<u8> {
+pub(super) fn layered() -> Vec<u8> {
     let table: Vec<f32> = (0..40 * 20).map(|i| i as f32 / 8.0).collect();
     let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![40, 20], table)];
     for layer in 0..4 {
@@ -35,7 +35,7 @@ fn layered() -> Vec<u8> {
     weights(&tensors)
 }
 
-fn config() -> Vec<u8> {
+pub(super) fn config() -> Vec<u8> {
     json!({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 20}).to_string().into()
 }
 
@@ -46,14 +46,14 @@ async fn llama() -> Ground {
     ground
 }
 
-async fn json_at(ground: &Ground, path: &str) -> Value {
+pub(super) async fn json_at(ground: &Ground, path: &str) -> Value {
     let reply = ground.get(path).await;
     assert_eq!(reply.status, StatusCode::OK, "{path}\n{}", reply.body);
     serde_json::from_str(&reply.body).unwrap()
 }
 
 /// The twin of a page, which must answer.
-async fn twin_of(ground: &Ground, html: &str) -> Value {
+pub(super) async fn twin_of(ground: &Ground, html: &str) -> Value {
     json_at(ground, &twin(html).replace("&#38;", "&").replace("&amp;", "&")).await
 }
 

@@ -1,0 +1,112 @@
+//! `wh scan`
+
+mod screen;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+use weighthouse::format::Limits;
+use weighthouse::scan::{Report, Verdict, Wishes, sarif, scan, trace};
+
+use crate::exit::Answer;
+use crate::place::{Place, hinted};
+use crate::progress::Bytes;
+use crate::remote::RemoteFlags;
+use crate::ui;
+
+/// Arguments of `wh scan`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wh scan ./my-model
+  wh scan pytorch_model.bin --trace
+  wh scan checkpoint.pt --json | jq .verdict
+  wh scan . --sarif > scan.sarif
+  wh scan hub:team/my-model@v1.0
+
+Exit codes: 0 when the verdict is `caution` or better, 3 when it is worse; `--allow` moves the line.")]
+pub struct Scan {
+    #[command(flatten)]
+    remote: RemoteFlags,
+    /// Files, folders, or `hub:NAMESPACE/NAME[@REVISION][:PATH]`
+    #[arg(required = true)]
+    targets: Vec<String>,
+    /// Worst verdict that is no failure: safe, caution, suspicious, error or unsafe
+    #[arg(long, value_name = "LEVEL", default_value = "caution")]
+    allow: Verdict,
+    /// Show the opcodes that lead to each finding in a pickle
+    #[arg(long)]
+    trace: bool,
+    /// Look at the values of weights too: reads all bytes
+    #[arg(long)]
+    weights: bool,
+    /// Show what is worth knowing, not only what is worth a look
+    #[arg(long)]
+    all: bool,
+    /// Print JSON, schema weighthouse.scan/1; one object for each target
+    #[arg(long, conflicts_with_all = ["sarif", "trace"])]
+    json: bool,
+    /// Print SARIF 2.1.0
+    #[arg(long, conflicts_with = "trace")]
+    sarif: bool,
+}
+
+/// A report, and when and how long.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    started: u64,
+    duration_ms: u64,
+}
+
+impl Scan {
+    /// Scans the targets.
+    pub async fn run(self, quiet: bool) -> anyhow::Result<()> {
+        let mut worst = Verdict::Safe;
+        for target in &self.targets {
+            worst = worst.max(self.one(target, quiet).await?);
+        }
+        if worst > self.allow { Err(Answer(3).into()) } else { Ok(()) }
+    }
+
+    async fn one(&self, target: &str, quiet: bool) -> anyhow::Result<Verdict> {
+        let place = Place::open(target, &self.remote, quiet).await?;
+        let wishes = {
+            let mut wishes = Wishes::default();
+            wishes.weights = self.weights;
+            wishes
+        };
+        let bar = Arc::new(Bytes::new(quiet || self.json || self.sarif, "scanning"));
+        let shown = Arc::clone(&bar);
+        let (named, traced) = (target.to_owned(), self.trace);
+        let started =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let began = Instant::now();
+        let work = tokio::task::spawn_blocking(move || {
+            let found = scan(place.folder(), place.file(), &named, wishes, &|bytes, total| shown.add(bytes, total));
+            let traces = match &found {
+                Ok(report) if traced => {
+                    let limits = Limits::default();
+                    report.findings.iter().map(|finding| trace::around(place.folder(), finding, &limits)).collect()
+                }
+                _ => Vec::new(),
+            };
+            (found, traces)
+        });
+        let (found, traces) = work.await.context("the scanning thread")?;
+        bar.clear();
+        let report = found.map_err(|error| hinted(target, &error))?;
+        if self.json {
+            let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            ui::document(&Document { report: &report, started, duration_ms })?;
+        } else if self.sarif {
+            ui::json(&sarif::document(&report))?;
+        } else {
+            ui::data(screen::show(&report, &traces, self.all).trim_end())?;
+        }
+        Ok(report.verdict)
+    }
+}
