@@ -1,12 +1,14 @@
 """Fixtures of all suites."""
 
-from collections.abc import Iterator
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from harness import formats, matrix
-from harness.drivers import Cell
+from harness.drivers import PROGRAMS, TESTS, Cell
 from harness.hub import Account, Hub
 from harness.seed import Seed, plant
 from harness.wire import Wire
@@ -95,3 +97,31 @@ def anonymous(hub: Hub) -> Wire:
 def stranger(hub: Hub, bob: Account) -> Wire:
     """Raw requests by bob."""
     return Wire(hub.url, bob.token)
+
+
+WRITERS = {
+    "torch": ("models", "write_torch.py"),
+    "tf": ("formats-tf", "write_tf.py"),
+    "attack": ("formats-tf", "attack.py"),
+}
+"""Sets of files: which interpreter writes them, by which script."""
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Path]]:
+    """Folders with the sets of files; `$WH_FIXTURES` names a folder of them that is there already."""
+    if ready := os.environ.get("WH_FIXTURES"):
+        yield {name: Path(ready) / name for name in WRITERS}
+        return
+    out = tmp_path_factory.mktemp("formats")
+    running = {}
+    for name, (program, script) in WRITERS.items():
+        command = [PROGRAMS[program], TESTS / "formats" / script, out / name]
+        with (out / f"{name}.log").open("w") as log:
+            running[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    for name, process in running.items():
+        # Writers note in the oracle what went wrong with a fixture; this is about all of them.
+        process.wait(timeout=1200)
+        if not (out / name).exists():
+            pytest.fail((out / f"{name}.log").read_text()[-4000:])
+    yield {name: out / name for name in WRITERS}

@@ -1,14 +1,7 @@
 """What `wh inspect` says about checkpoints that the real libraries wrote, and that hostile files do it no harm."""
 
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,79 +10,14 @@ import pytest
 from attack import ATTACKS
 from catalogue import FAMILIES, TENSORFLOW, TORCH
 from comparison import differences
-from harness.drivers import PROGRAMS
 from harness.formats import Cells
+from harness.run import CONTROL, LIMIT_KIB, LIMIT_S, PANIC, Answer, run
 
 HERE = Path(__file__).parent
-WH = os.environ.get("WH_BIN", "wh")
 FIXTURES = TORCH | TENSORFLOW
 
 EXPECTED: Mapping[str, str] = json.loads((HERE / "attacks" / "expected.json").read_text())
 """What is said of each hostile file, as it stands in the output; nothing where it is read and does no harm."""
-
-LIMIT_S = 10
-LIMIT_KIB = 300 * 1024
-PANIC = 101
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
-
-WRITERS = {
-    "torch": ("models", "write_torch.py"),
-    "tf": ("formats-tf", "write_tf.py"),
-    "attack": ("formats-tf", "attack.py"),
-}
-"""Sets of files: which interpreter writes them, by which script."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """How a run of `wh` ended."""
-
-    code: int
-    """Negative: a signal."""
-    out: str
-    err: str
-    seconds: float
-    peak_kib: int
-
-
-@pytest.fixture(scope="session")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Path]]:
-    """Folders with the sets of files; `$WH_FIXTURES` names a folder of them that is there already."""
-    if ready := os.environ.get("WH_FIXTURES"):
-        yield {name: Path(ready) / name for name in WRITERS}
-        return
-    out = tmp_path_factory.mktemp("formats")
-    running = {}
-    for name, (program, script) in WRITERS.items():
-        command = [PROGRAMS[program], HERE / script, out / name]
-        with (out / f"{name}.log").open("w") as log:
-            running[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    for name, process in running.items():
-        # Writers note in the oracle what went wrong with a fixture; this is about all of them.
-        process.wait(timeout=1200)
-        if not (out / name).exists():
-            pytest.fail((out / f"{name}.log").read_text()[-4000:])
-    yield {name: out / name for name in WRITERS}
-
-
-def run(folder: Path, *words: str | Path) -> Answer:
-    """Runs `wh` in a folder, for at most a minute."""
-    out, err, note = folder / "stdout", folder / "stderr", folder / "note"
-    command = [sys.executable, "-I", "-S", HERE / "watched.py", note, WH, *words]
-    began = time.monotonic()
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=folder, start_new_session=True
-        )
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    seconds = time.monotonic() - began
-    code, peak = note.read_text().split() if note.exists() else (-signal.SIGKILL, 0)
-    texts = (path.read_text(errors="replace") for path in (out, err))
-    return Answer(int(code), *texts, seconds, int(peak) // (1024 if sys.platform == "darwin" else 1))
 
 
 @pytest.mark.formats

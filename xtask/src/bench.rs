@@ -3,15 +3,19 @@
 //! Machines are shared and noisy, so each figure is taken several times in turns with its peer, and shown with its
 //! best and its median; what counts is the ratio. Nothing is written into the repository.
 
+mod convert;
+mod diff;
 mod figures;
 mod machine;
 mod read;
+mod scan;
+mod store;
 mod transfer;
 
 use anyhow::{Result, bail};
 
 /// Names of the topics.
-pub const TOPICS: [&str; 2] = ["read", "transfer"];
+pub const TOPICS: [&str; 6] = ["convert", "diff", "read", "scan", "store", "transfer"];
 
 /// Runs the benchmark named `topic`.
 ///
@@ -19,7 +23,11 @@ pub const TOPICS: [&str; 2] = ["read", "transfer"];
 /// When there is no such topic, or something could not be measured.
 pub fn bench(topic: &str) -> Result<()> {
     match topic {
+        "convert" => convert::convert(),
+        "diff" => diff::diff(),
         "read" => read::read(),
+        "scan" => scan::scan(),
+        "store" => store::codec(),
         "transfer" => transfer::transfer(),
         _ => bail!("there is no benchmark named `{topic}`; there are: {}", TOPICS.join(", ")),
     }

@@ -27,6 +27,8 @@ struct Environment {
     requirements: String,
     /// A script to run in the finished environment.
     epilogue: Option<PathBuf>,
+    /// Whether what the packages need is installed too; else the list has everything.
+    dependencies: bool,
 }
 
 /// Python environments of the matrix.
@@ -35,8 +37,13 @@ pub fn hubs() -> Result<Programs> {
     for name in HUBS {
         let requirements = requirements(name)?;
         let plain = requirements.lines().filter(|line| !line.starts_with("hf-xet")).map(|line| format!("{line}\n"));
-        wanted.push(Environment { name: format!("{name}-plain"), requirements: plain.collect(), epilogue: None });
-        wanted.push(Environment { name: name.to_owned(), requirements, epilogue: None });
+        wanted.push(Environment {
+            name: format!("{name}-plain"),
+            requirements: plain.collect(),
+            epilogue: None,
+            dependencies: false,
+        });
+        wanted.push(Environment { name: name.to_owned(), requirements, epilogue: None, dependencies: false });
     }
     make(&wanted)
 }
@@ -44,27 +51,61 @@ pub fn hubs() -> Result<Programs> {
 /// The environment with torch and the libraries that write models.
 pub fn models() -> Result<Programs> {
     let epilogue = Some(tests().join("python/cpu_torch.py"));
-    make(&[Environment { name: "models".to_owned(), requirements: requirements("models")?, epilogue }])
+    make(&[Environment {
+        name: "models".to_owned(),
+        requirements: requirements("models")?,
+        epilogue,
+        dependencies: false,
+    }])
 }
 
 /// The newest client with hf-xet, and numpy to make weights with, for benchmarks.
 pub fn bench() -> Result<PathBuf> {
     let requirements = requirements(HUBS[0])? + "numpy==2.4.6\n";
-    let made = make(&[Environment { name: "bench".to_owned(), requirements, epilogue: None }])?;
+    let made = make(&[Environment { name: "bench".to_owned(), requirements, epilogue: None, dependencies: false }])?;
     made.into_values().next().context("no environment for benchmarks")
 }
 
 /// What readers are measured beside: numpy and picklescan.
 pub fn readers() -> Result<PathBuf> {
     let requirements = "numpy==2.4.6\npicklescan==1.0.5\n".to_owned();
-    let made = make(&[Environment { name: "readers".to_owned(), requirements, epilogue: None }])?;
+    let made = make(&[Environment { name: "readers".to_owned(), requirements, epilogue: None, dependencies: false }])?;
     made.into_values().next().context("no environment for benchmarks")
+}
+
+/// What the scanner is measured beside, each in an environment of its own, and what writes the files for them.
+pub fn scanners() -> Result<Programs> {
+    let peers = ["picklescan==1.0.5", "modelscan==0.8.8", "fickling==0.1.12", "modelaudit==0.2.54"];
+    let environment = |pin: &&str| Environment {
+        name: pin.split('=').next().unwrap_or(pin).to_owned(),
+        // picklescan and fickling need these, and do not say so.
+        requirements: format!("{pin}\nnumpy==2.4.6\ntyping_extensions\n"),
+        epilogue: None,
+        dependencies: true,
+    };
+    let mut made = make(&peers.iter().map(environment).collect::<Vec<_>>())?;
+    made.extend(formats()?);
+    Ok(made)
+}
+
+/// Where the peers of the tensor codec are installed, for a Python that has torch: `zipnn` imports it.
+pub fn codecs() -> Result<PathBuf> {
+    let requirements = "zipnn==0.5.4\nzstandard==0.25.0\n".to_owned();
+    let made = make(&[Environment { name: "codecs".to_owned(), requirements, epilogue: None, dependencies: false }])?;
+    let python = made.into_values().next().context("no environment for the codec")?;
+    let paths =
+        shell::read(Command::new(python).args(["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]))?;
+    Ok(PathBuf::from(paths.trim()))
 }
 
 /// The environments whose libraries write a checkpoint of every format: that of the models, and one with TensorFlow and JAX.
 pub fn formats() -> Result<Programs> {
-    let tensorflow =
-        Environment { name: "formats-tf".to_owned(), requirements: requirements("formats-tf")?, epilogue: None };
+    let tensorflow = Environment {
+        name: "formats-tf".to_owned(),
+        requirements: requirements("formats-tf")?,
+        epilogue: None,
+        dependencies: false,
+    };
     let mut made = models()?;
     made.extend(make(&[tensorflow])?);
     Ok(made)
@@ -73,7 +114,7 @@ pub fn formats() -> Result<Programs> {
 /// Python with pytest, which runs all of them.
 pub fn harness() -> Result<PathBuf> {
     let requirements = requirements("harness")?;
-    let made = make(&[Environment { name: "harness".to_owned(), requirements, epilogue: None }])?;
+    let made = make(&[Environment { name: "harness".to_owned(), requirements, epilogue: None, dependencies: false }])?;
     made.into_values().next().context("no harness")
 }
 
@@ -145,8 +186,12 @@ impl Environment {
         shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
         let list = folder.join("requirements.txt");
         fs::write(&list, &self.requirements)?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
-        shell::run(Command::new(python).args(pip).arg(list))?;
+        let mut pip = Command::new(python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        if !self.dependencies {
+            pip.arg("--no-deps");
+        }
+        shell::run(pip.arg("--requirement").arg(list))?;
         match &self.epilogue {
             Some(script) => shell::run(Command::new(python).arg(script)),
             None => Ok(()),

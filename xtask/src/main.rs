@@ -22,14 +22,15 @@ Usage: cargo xtask VERB
 
   check   formatting, clippy, walls, licenses, documentation
   test    set up what is missing, then run every test
-            --only PART[,PART]  of rust, xet, python, models, formats, js, hf-hub, browser
+            --only PART[,PART]  of rust, xet, python, models, formats, convert, diff, trust, js, hf-hub, browser
             --write-matrix      write docs/reference/clients.md from this run
   walls   which room imports what (part of check)
   soak    the long fault tests, in release
   fuzz    every fuzz target, with the stable toolchain
             --seconds N         time of all targets together; 60 unless said
             --target NAME[,NAME]
-  bench   TOPIC of transfer, read: figures beside their peers, in release
+  bench   TOPIC of transfer, read, convert, diff, scan, store: figures beside their peers, in release
+            --section codec  of store: the tensor codec alone
 ";
 
 fn main() -> ExitCode {
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         ["test", flags @ ..] => test::Options::parse(flags).and_then(|options| test::test(&options)),
         ["soak"] => soak::soak(),
         ["fuzz", flags @ ..] => fuzz::Options::parse(flags).and_then(|options| fuzz::fuzz(&options)),
-        ["bench", topic] => bench::bench(topic),
+        ["bench", topic] | ["bench", topic @ "store", "--section", "codec"] => bench::bench(topic),
         [] | ["help" | "-h" | "--help"] => {
             shell::say(USAGE);
             return ExitCode::SUCCESS;

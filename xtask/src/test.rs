@@ -12,7 +12,8 @@ use crate::tally::Tally;
 use crate::{apt, metadata, shell};
 
 /// Parts that can be chosen; all but the first two are marks of the pytest suite in `tests/`.
-const PARTS: [&str; 8] = ["rust", "xet", "python", "models", "formats", "js", "hf-hub", "browser"];
+const PARTS: [&str; 11] =
+    ["rust", "xet", "python", "models", "formats", "convert", "diff", "trust", "js", "hf-hub", "browser"];
 
 /// Flags of the verb.
 pub struct Options {
@@ -115,7 +116,7 @@ fn with_clients(parts: &BTreeSet<&'static str>, write_matrix: bool) -> Result<Ta
         programs.extend(match *part {
             "python" => environments::hubs()?,
             "models" => environments::models()?,
-            "formats" => environments::formats()?,
+            "formats" | "convert" | "diff" | "trust" => environments::formats()?,
             "js" => environments::js()?,
             "hf-hub" => environments::hf_hub(&target)?,
             _ => browser()?,

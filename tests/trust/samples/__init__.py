@@ -1,0 +1,1 @@
+"""Malicious and benign files for the scanner, with the verdict that each must get."""
