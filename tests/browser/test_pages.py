@@ -150,7 +150,7 @@ def test_a_download_link_gives_the_file(open_page: Open, seed: Seed) -> None:
     """The bytes, under the file's name, beside its digest."""
     page = open_page(f"/{seed.repo}/blob/main/model.safetensors")
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download").click()
+        page.get_by_role("link", name="Download", exact=True).click()
     assert download.value.suggested_filename == "model.safetensors"
     assert Path(download.value.path()).read_bytes() == (seed.files / "model.safetensors").read_bytes()
 

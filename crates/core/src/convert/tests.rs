@@ -316,9 +316,9 @@ fn packed_weights_of_mlx_are_computed_while_they_are_written() {
     }
     let header = serde_json::json!({
         "__metadata__": { "format": "mlx" },
-        "model.l.weight": { "dtype": "U32", "shape": [4, 8], "data_offsets": [0, words] },
-        "model.l.scales": { "dtype": "F32", "shape": [4, 1], "data_offsets": [words, words + 16] },
-        "model.l.biases": { "dtype": "F32", "shape": [4, 1], "data_offsets": [words + 16, words + 32] },
+        "l.weight": { "dtype": "U32", "shape": [4, 8], "data_offsets": [0, words] },
+        "l.scales": { "dtype": "F32", "shape": [4, 1], "data_offsets": [words, words + 16] },
+        "l.biases": { "dtype": "F32", "shape": [4, 1], "data_offsets": [words + 16, words + 32] },
     });
     let header = serde_json::to_vec(&header).unwrap();
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
@@ -334,7 +334,7 @@ fn packed_weights_of_mlx_are_computed_while_they_are_written() {
     let limits = weighthouse_format::Limits::default();
     let found = weighthouse_format::checkpoint::read_file(&written, &name, &limits).unwrap();
     let [tensor] = found.contents.tensors.as_slice() else { panic!("{:?}", found.contents.tensors) };
-    assert_eq!((tensor.name.as_str(), tensor.shape.as_slice()), ("model.l.weight", [4, 64].as_slice()));
+    assert_eq!((tensor.name.as_str(), tensor.shape.as_slice()), ("l.weight", [4, 64].as_slice()));
     let bytes = weighthouse_format::data::Elements::new(&written, tensor, &limits).unwrap().read_all().unwrap();
     let numbers: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&number| f32::from_le_bytes(number)).collect();
     for (at, number) in numbers.into_iter().enumerate() {

@@ -220,7 +220,9 @@ pub(super) fn totals(tensors: &[TensorChange]) -> Totals {
         *count += 1;
         totals.renamed += u64::from(tensor.is_renamed());
         if let Some(numbers) = tensor.numbers.as_ref().filter(|_| !matches!(tensor.state, State::Tied(_))) {
-            totals.elements = totals.elements.saturating_add(numbers.elements);
+            // What is equal is compared as bytes and not counted one by one.
+            let elements = if tensor.state == State::Resized { numbers.elements } else { tensor.elements() };
+            totals.elements = totals.elements.saturating_add(elements);
             totals.changed_elements = totals.changed_elements.saturating_add(numbers.changed);
             totals.size_bytes = totals.size_bytes.saturating_add(numbers.size_bytes);
             totals.changed_bytes = totals.changed_bytes.saturating_add(numbers.changed_bytes);
