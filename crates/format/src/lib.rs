@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arrange;
+pub mod base64;
 pub mod cast;
 pub mod checkpoint;
 pub mod compressed;

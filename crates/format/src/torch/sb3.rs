@@ -132,26 +132,7 @@ fn torch_file(
     Ok(())
 }
 
-/// Decodes base64 with the standard alphabet; line breaks are stepped over.
+/// Decodes base64; line breaks are stepped over.
 pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0);
-    let digits = text.trim_end().trim_end_matches('=');
-    for byte in digits.bytes().filter(|byte| !byte.is_ascii_whitespace()) {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(digit);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-        }
-    }
-    Some(out)
+    crate::base64::decode(text.trim_end().trim_end_matches('='), |byte| byte.is_ascii_whitespace())
 }

@@ -55,28 +55,9 @@ fn squeezes(step: &Json) -> bool {
     kind(step) == "Replace" && pattern.is_some_and(|pattern| [" {2,}", " +", r"\s+"].contains(&pattern))
 }
 
-/// Bytes of base64 with the usual alphabet, padded or not.
+/// Bytes of base64, padded or not.
 fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
-    let (mut bits, mut count) = (0u32, 0u32);
-    for byte in text.trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
-    }
-    Some(out)
+    crate::base64::decode(text.trim_end_matches('='), |_| false)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Keys that libraries act on, at any depth of a document.
 
 use serde_json::{Map, Value};
-use weighthouse_format::Section;
+use weighthouse_format::{Section, base64 as digits};
 
 use super::super::dispatch;
 use super::super::jinja;
@@ -261,28 +261,10 @@ fn pickled(session: &mut Session<'_>, item: &Item, value: &Value, path: &str) {
     }
 }
 
-/// Decodes base64 with the standard alphabet; what is no digit is stepped over, as Python does.
+/// Decodes base64 of either alphabet; what is no digit is stepped over, as Python does.
 fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0);
-    for byte in text.trim_end_matches(['=', '\n', ' ']).bytes() {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            b'=' => return None,
-            _ => continue,
-        };
-        bits = bits << 6 | u32::from(digit);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-        }
-    }
-    Some(out)
+    let text = text.trim_end_matches(['=', '\n', ' ']).replace('-', "+").replace('_', "/");
+    digits::decode(&text, |byte| byte != b'=')
 }
 
 /// Documents that are known by their names.
