@@ -181,6 +181,18 @@ impl Tensor {
         shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent))
     }
 
+    /// Distances in elements between neighbours along each axis, row-major; `None` on overflow.
+    #[must_use]
+    pub fn row_major(shape: &[u64]) -> Option<Vec<u64>> {
+        let mut strides = vec![1; shape.len()];
+        let mut product = 1u64;
+        for (stride, extent) in strides.iter_mut().zip(shape).rev() {
+            *stride = product;
+            product = product.checked_mul((*extent).max(1))?;
+        }
+        Some(strides)
+    }
+
     /// Number of elements.
     #[must_use]
     pub fn elements(&self) -> u64 {

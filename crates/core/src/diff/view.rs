@@ -81,7 +81,7 @@ impl Split {
         };
         let strides = match &piece.strides {
             Some(strides) => strides.clone(),
-            None => row_major(&extents)?,
+            None => Tensor::row_major(&extents)?,
         };
         let (mut fine_offsets, mut fine_extents, mut fine_strides) = (Vec::new(), Vec::new(), Vec::new());
         let given = offsets.iter().zip(&extents).zip(&strides).zip(coarse);
@@ -97,7 +97,7 @@ impl Split {
                 return None;
             }
             let parts = fine.get(range.clone())?;
-            for (part, step) in parts.iter().zip(row_major(parts)?) {
+            for (part, step) in parts.iter().zip(Tensor::row_major(parts)?) {
                 fine_offsets.push(0);
                 fine_extents.push(*part);
                 fine_strides.push(step.checked_mul(stride)?);
@@ -110,16 +110,6 @@ impl Split {
         };
         Some(Piece { region, strides: Some(order(&fine_strides)), ..piece.clone() })
     }
-}
-
-fn row_major(shape: &[u64]) -> Option<Vec<u64>> {
-    let mut strides = vec![1; shape.len()];
-    let mut product = 1u64;
-    for (stride, extent) in strides.iter_mut().zip(shape).rev() {
-        *stride = product;
-        product = product.checked_mul((*extent).max(1))?;
-    }
-    Some(strides)
 }
 
 #[cfg(test)]

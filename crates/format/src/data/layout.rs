@@ -79,9 +79,9 @@ impl Layout {
         if offsets.len() != rank || shape.len() != rank || !(0..rank).all(|axis| fits(axis).is_some()) {
             return Err(misfit("a piece leaves the tensor"));
         }
-        let in_tensor = row_major(&tensor.shape).ok_or_else(|| misfit("its size overflows"))?;
+        let in_tensor = Tensor::row_major(&tensor.shape).ok_or_else(|| misfit("its size overflows"))?;
         let in_bytes = match &piece.strides {
-            None => row_major(&shape).ok_or_else(|| misfit("its size overflows"))?,
+            None => Tensor::row_major(&shape).ok_or_else(|| misfit("its size overflows"))?,
             Some(strides) if strides.len() == rank => strides.clone(),
             Some(_) => return Err(misfit("a piece has not one stride for each axis")),
         };
@@ -196,15 +196,4 @@ impl Iterator for Rows {
         let len = self.layout.row_len.min(self.end - unit).saturating_sub(skip);
         Some(Row { unit: unit + skip, source: source + skip * self.layout.step, len, step: self.layout.step })
     }
-}
-
-/// Distances between neighbours along each axis, row-major; `None` on overflow.
-fn row_major(shape: &[u64]) -> Option<Vec<u64>> {
-    let mut strides = vec![1; shape.len()];
-    let mut product = 1u64;
-    for (stride, extent) in strides.iter_mut().zip(shape).rev() {
-        *stride = product;
-        product = product.checked_mul((*extent).max(1))?;
-    }
-    Some(strides)
 }

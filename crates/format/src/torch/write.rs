@@ -13,6 +13,7 @@ use crate::error::FormatError;
 use crate::limits::Limits;
 use crate::output::{Checksum, OutputFile, OutputTensor, Part};
 use crate::pickle::emit::{Fill, Pickler};
+use crate::tensor::Tensor;
 use crate::zip::write::{Kind, ZipPlan};
 
 use super::id;
@@ -195,7 +196,9 @@ impl Storages<'_> {
         pickler.int(0);
         let shape = shape(tensor)?;
         pickler.numbers(&shape);
-        pickler.numbers(&strides(&shape).ok_or_else(|| FormatError::SizeOverflow { tensor: tensor.name.clone() })?);
+        pickler.numbers(
+            &Tensor::row_major(&shape).ok_or_else(|| FormatError::SizeOverflow { tensor: tensor.name.clone() })?,
+        );
         pickler.bool(false);
         pickler.call_empty("collections\nOrderedDict\n");
         if let Some(own) = own {
@@ -294,17 +297,6 @@ pub(super) fn shape(tensor: &OutputTensor) -> Result<Vec<u64>, FormatError> {
         }
     }
     Ok(shape)
-}
-
-/// Row-major strides in elements; `None` on overflow.
-fn strides(shape: &[u64]) -> Option<Vec<u64>> {
-    let mut strides = vec![1; shape.len()];
-    let mut product = 1u64;
-    for (stride, extent) in strides.iter_mut().zip(shape).rev() {
-        *stride = product;
-        product = product.checked_mul((*extent).max(1))?;
-    }
-    Some(strides)
 }
 
 #[cfg(test)]
