@@ -10,7 +10,8 @@ pub(super) fn is_data(global: &Global) -> bool {
     global.altered.count == 0 && is_data_name(&global.module, &global.name)
 }
 
-fn is_data_name(module: &str, name: &str) -> bool {
+/// Whether the name is on the list.
+pub fn is_data_name(module: &str, name: &str) -> bool {
     match module {
         "torch" => is_torch(name),
         "torch.cuda" => is_storage(name) || is_tensor_class(name),

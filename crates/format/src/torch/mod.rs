@@ -36,6 +36,7 @@ mod universal;
 mod values;
 pub mod write;
 
+pub use allow::is_data_name;
 pub(crate) use compressed::behind as move_behind;
 pub use optim::name_parameters;
 

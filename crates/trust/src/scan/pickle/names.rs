@@ -3,6 +3,8 @@
 //! Three lists: plain data, by its full name; classes of libraries, by module and by the shape of their names, whose
 //! instances hold data; and functions that are only referred to. What is on none of them is not known.
 
+use weighthouse_format::torch::is_data_name;
+
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -277,68 +279,20 @@ fn is_code(module: &str, name: &str) -> bool {
         )
 }
 
-/// Everything that `torch.load(weights_only=True)` accepts, and plain values of Python and NumPy.
+/// Everything that `torch.load(weights_only=True)` accepts, and plain values of Python and NumPy: the list of the reader,
+/// but for where a verdict must be narrower or the file may be newer.
 fn is_data(module: &str, name: &str) -> bool {
-    match module {
-        "torch" => is_torch(name),
-        "torch.cuda" => is_storage(name) && !name.starts_with('Q') || is_tensor_class(name),
-        "torch.sparse" | "torch.cuda.sparse" => is_tensor_class(name) && name != "BoolTensor",
-        "torch.storage" => matches!(name, "TypedStorage" | "UntypedStorage" | "_TypedStorage" | "_UntypedStorage"),
-        "torch.nn.parameter" => matches!(name, "Parameter" | "Buffer"),
-        "torch.serialization" => name == "_get_layout",
-        "torch._tensor" => name == "_rebuild_from_type_v2",
-        "torch._utils" => matches!(
-            name,
-            "_rebuild_tensor"
-                | "_rebuild_tensor_v2"
-                | "_rebuild_tensor_v3"
-                | "_rebuild_parameter"
-                | "_rebuild_parameter_with_state"
-                | "_rebuild_qtensor"
-                | "_rebuild_sparse_tensor"
-                | "_rebuild_meta_tensor_no_storage"
-                | "_rebuild_wrapper_subclass"
-                | "_rebuild_device_tensor_from_numpy"
-                | "_rebuild_device_tensor_from_cpu_tensor"
-        ),
-        "torch.distributed.device_mesh" => name == "DeviceMesh",
-        "torch.distributed.tensor" => name == "DTensor",
-        "torch.distributed.tensor._dtensor_spec" => matches!(name, "DTensorSpec" | "TensorMeta"),
-        "torch.distributed.tensor.placement_types" => {
-            matches!(name, "Shard" | "Replicate" | "Partial" | "_StridedShard")
-        }
-        "collections" => matches!(name, "OrderedDict" | "Counter" | "defaultdict" | "deque"),
-        "_codecs" => name == "encode",
-        "builtins" => matches!(
-            name,
-            "set"
-                | "bytearray"
-                | "complex"
-                | "list"
-                | "dict"
-                | "tuple"
-                | "frozenset"
-                | "int"
-                | "float"
-                | "bool"
-                | "str"
-                | "bytes"
-                | "object"
-                | "slice"
-                | "range"
-                | "NoneType"
-        ),
-        "datetime" => matches!(name, "datetime" | "date" | "time" | "timedelta" | "timezone"),
-        "decimal" => name == "Decimal",
-        "fractions" => name == "Fraction",
-        "uuid" => matches!(name, "UUID" | "SafeUUID"),
-        "pathlib" | "pathlib._local" => {
-            matches!(name, "PosixPath" | "WindowsPath" | "PurePosixPath" | "PureWindowsPath" | "Path")
-        }
-        "argparse" => name == "Namespace",
-        "types" => name == "SimpleNamespace",
-        "copyreg" => name == "_reconstructor",
-        _ => module.starts_with("numpy") && is_numpy(module, name),
+    match (module, name) {
+        ("torch", _) => is_torch(name),
+        ("torch.cuda", _) => is_storage(name) && !name.starts_with('Q') || is_tensor_class(name),
+        ("numpy.dtypes", _) => name.strip_suffix("DType").is_some_and(is_class_name),
+        ("torch.storage", "_TypedStorage" | "_UntypedStorage")
+        | ("torch.nn.parameter", "Buffer")
+        | ("torch.distributed.tensor.placement_types", "_StridedShard")
+        | ("numpy.random._pcg64", "PCG64DXSM")
+        | ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence")
+        | ("numpy.ma.core", "MaskedArray" | "_mareconstruct") => true,
+        _ => is_data_name(module, name),
     }
 }
 
@@ -417,43 +371,6 @@ fn is_tensor_class(name: &str) -> bool {
         name.strip_suffix("Tensor"),
         Some("BFloat16" | "Bool" | "Byte" | "Char" | "Double" | "Float" | "Half" | "Int" | "Long" | "Short")
     )
-}
-
-fn is_numpy(module: &str, name: &str) -> bool {
-    match module {
-        "numpy" => matches!(
-            name,
-            "dtype"
-                | "ndarray"
-                | "float16"
-                | "float32"
-                | "float64"
-                | "int8"
-                | "int16"
-                | "int32"
-                | "int64"
-                | "uint8"
-                | "uint16"
-                | "uint32"
-                | "uint64"
-                | "bool_"
-                | "str_"
-                | "bytes_"
-        ),
-        "numpy.core.multiarray" | "numpy._core.multiarray" => matches!(name, "_reconstruct" | "scalar"),
-        "numpy.core.numeric" | "numpy._core.numeric" => name == "_frombuffer",
-        "numpy.dtypes" => name.strip_suffix("DType").is_some_and(is_class_name),
-        "numpy.random._pickle" => {
-            matches!(name, "__randomstate_ctor" | "__generator_ctor" | "__bit_generator_ctor")
-        }
-        "numpy.random._mt19937" => name == "MT19937",
-        "numpy.random._pcg64" => matches!(name, "PCG64" | "PCG64DXSM"),
-        "numpy.random._philox" => name == "Philox",
-        "numpy.random._sfc64" => name == "SFC64",
-        "numpy.random.bit_generator" => matches!(name, "SeedSequence" | "__pyx_unpickle_SeedSequence"),
-        "numpy.ma.core" => matches!(name, "MaskedArray" | "_mareconstruct"),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
