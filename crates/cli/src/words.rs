@@ -1,5 +1,7 @@
 //! Numbers and names as people read them.
 
+pub use weighthouse::words::digits;
+
 /// A name from a file, safe for a terminal: control, reordering and invisible characters are spelled out.
 pub fn plain(text: &str) -> String {
     let harmful = |character: char| {
@@ -33,19 +35,6 @@ pub fn count(number: u64) -> String {
     }
     let places = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
     format!("{value:.places$} {}", unit.copied().unwrap_or_default())
-}
-
-/// A whole number with commas: `30,522`.
-pub fn digits(number: u64) -> String {
-    let text = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in text.chars().enumerate() {
-        if at > 0 && (text.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// A shape: `[768, 3072]`.

@@ -44,6 +44,7 @@ pub mod revision;
 pub mod scan;
 pub mod source;
 pub mod upload;
+pub mod words;
 pub mod xet;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Numbers, sizes and dates as readers like them.
 
+pub(super) use weighthouse::words::digits as exact;
+
 use std::fmt;
 
 use askama::filters::HtmlSafe;
@@ -55,19 +57,6 @@ pub(super) fn size(bytes: u64) -> String {
 /// `110M`, for parameters and downloads.
 pub(super) fn count(number: u64) -> String {
     scaled(number, &["", "k", "M", "B", "T", "P"], "")
-}
-
-/// `109,482,240`
-pub(super) fn exact(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn scaled(number: u64, units: &[&str], space: &str) -> String {

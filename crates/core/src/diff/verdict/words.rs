@@ -1,17 +1,6 @@
 //! Numbers as they stand in a sentence.
 
-/// A whole number with commas.
-pub(super) fn digits(number: u64) -> String {
-    let text = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in text.chars().enumerate() {
-        if at > 0 && (text.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
+pub(super) use crate::words::digits;
 
 /// A number of things.
 pub(super) fn many(number: u64, noun: &str) -> String {
