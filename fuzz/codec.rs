@@ -2,7 +2,7 @@
 //! database.
 
 #[path = "../crates/store/src/blob/codec/mod.rs"]
-#[expect(dead_code, reason = "the fuzzer only decodes")]
+#[expect(dead_code, unused_imports, reason = "the fuzzer only decodes")]
 mod whole;
 
 use whole::{Descriptor, container, decode_block};

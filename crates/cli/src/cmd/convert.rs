@@ -98,9 +98,8 @@ impl Convert {
             done = work => done.context("the converting thread")?,
             _ = interrupted => {
                 bar.clear();
-                let hints = vec!["run the same command again: it goes on where it was".to_owned()];
                 ui::error("interrupted");
-                for hint in hints { ui::hint(&hint); }
+                ui::hint("run the same command again: it goes on where it was");
                 // The converting thread ends with the process; what it has written is taken up.
                 std::process::exit(130);
             }

@@ -102,11 +102,18 @@ impl Hub {
         let folder = StoredFolder::of(self, revision, &prefix, QUESTION_BYTES).await?;
         let made = self.in_turn(move || {
             let already = already(&inside);
+            // Once for all forms: they differ in what is made of the headers.
+            let read = possible(over(&folder, file.as_deref(), convert::read))?;
             let offers = CHOICES.iter().map(|choice| {
                 let name = format!("{stem}{}", choice.ending);
-                let planned = match &already {
-                    Some((form, reason)) if *form == choice.form && choice.dtype.is_none() => Err(reason.clone()),
-                    _ => planned(&folder, file.as_deref(), choice, &name)?,
+                let planned = match (&already, &read) {
+                    (Some((form, reason)), _) if *form == choice.form && choice.dtype.is_none() => Err(reason.clone()),
+                    (_, Err(reason)) => Err(reason.clone()),
+                    (_, Ok(checkpoint)) => possible(over(&folder, file.as_deref(), |source| {
+                        let plan = convert::plan_of(source, checkpoint, &choice.options(), Some(&name))?;
+                        let notes = plan.notes.iter().take(MAX_NOTES).map(|note| short(note)).collect();
+                        Ok(Planned { size_bytes: plan.size_bytes(), notes })
+                    }))?,
                 };
                 Ok(Offer { choice, name, planned })
             });
@@ -119,19 +126,10 @@ impl Hub {
 }
 
 /// What a choice gives, or why it is not possible; a failure of the store is neither.
-fn planned(
-    folder: &StoredFolder,
-    file: Option<&str>,
-    choice: &Choice,
-    name: &str,
-) -> Result<Result<Planned, String>, Error> {
-    match over(folder, file, |source| convert::plan(source, &choice.options(), Some(name))) {
-        Ok(plan) => {
-            let notes = plan.notes.iter().take(MAX_NOTES).map(|note| short(note)).collect();
-            Ok(Ok(Planned { size_bytes: plan.size_bytes(), notes }))
-        }
+fn possible<T>(done: Result<T, Error>) -> Result<Result<T, String>, Error> {
+    match done {
         Err(error @ (Error::Store(_) | Error::Busy { .. })) => Err(error),
-        Err(error) => Ok(Err(short(&error.to_string()))),
+        other => Ok(other.map_err(|error| short(&error.to_string()))),
     }
 }
 

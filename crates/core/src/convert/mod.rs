@@ -27,7 +27,7 @@ use staging::Staging;
 use stream::{Given, Sums, stream};
 
 pub use options::{Form, Options, Parts, WeightType};
-pub use plan::{Plan, plan};
+pub use plan::{Plan, plan, plan_of, read};
 pub use record::Record;
 pub use staging::Written;
 pub use verify::{Check, Verified, verify};

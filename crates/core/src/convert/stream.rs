@@ -15,6 +15,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 use weighthouse_format::cast::cast;
 use weighthouse_format::data::Elements;
 use weighthouse_format::data::produce::Produce;
+use weighthouse_format::error::chain;
 use weighthouse_format::number::{Numbers, numbers};
 use weighthouse_format::output::{Checksum, OutputFile, OutputTensor, Part, torch_id};
 use weighthouse_format::remap::{Affine, dequantise};
@@ -192,16 +193,7 @@ pub(super) fn data_limits() -> Limits {
 
 /// An error of reading a tensor, with its causes in one line.
 fn reading(tensor: &str, error: &FormatError) -> Error {
-    let mut text = format!("tensor `{}`: {error}", tensor.escape_default());
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    Error::Malformed(text)
+    Error::Malformed(format!("tensor `{}`: {}", tensor.escape_default(), chain(error)))
 }
 
 /// CRC-32 of the parts of a file, where the file asks for any.

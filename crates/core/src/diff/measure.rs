@@ -17,7 +17,7 @@ use super::align::Pair;
 use super::rank::{self, Rank, Zeros};
 use super::requantise::{Recomputed, Recomputing};
 use super::{Arrangement, Side};
-use crate::inspect::chain;
+use weighthouse_format::error::chain;
 
 /// Elements that are compared at once.
 const BAND: u64 = 1 << 18;

@@ -11,6 +11,7 @@ mod tests;
 use serde_json::{Map, Value};
 use weighthouse_format::checkpoint::{self, Checkpoint};
 use weighthouse_format::contents::WarningKind;
+use weighthouse_format::error::chain;
 use weighthouse_format::stats::{self, Read, Wanted};
 use weighthouse_format::{Folder, Limits, Tensor};
 
@@ -78,17 +79,6 @@ fn data_limits() -> Limits {
     let mut limits = Limits::default();
     limits.decoded_bytes = 1 << 30;
     limits
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 fn card(folder: &dyn Folder, checkpoint: &Checkpoint) -> Map<String, Value> {

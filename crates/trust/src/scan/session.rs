@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use weighthouse_format::error::chain;
 use weighthouse_format::{Folder, FormatError, Limits, Section};
 
 use super::budget::{Budget, take};
@@ -203,15 +204,4 @@ impl<'a> Session<'a> {
         limits.decoded_bytes = limits.decoded_bytes.min(self.budget.unpacked_bytes);
         limits
     }
-}
-
-/// An error with its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -25,7 +25,7 @@ const MAX_BYTES: u64 = 256 << 20;
 pub(super) fn says_what_it_is(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let index = name.ends_with(".index.json");
-    (DOCUMENTS.iter().any(|ending| name.ends_with(ending)) || name.starts_with("LICENSE") || name == ".metadata")
+    (DOCUMENTS.iter().any(|ending| name.ends_with(ending)) || name.starts_with("LICENSE"))
         && !OF_TRAINING.contains(&name)
         && !name.ends_with(record::NAME)
         && !index

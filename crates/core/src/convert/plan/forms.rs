@@ -213,11 +213,10 @@ fn metadata(
         metadata.extend(texts(&contents.metadata));
         metadata.retain(|key, _| !key.starts_with("DCP_"));
     }
-    let library = if options.naming.as_deref() == Some("mlx") { "mlx" } else { "pt" };
-    metadata.entry("format".to_owned()).or_insert_with(|| library.to_owned());
     if options.naming.as_deref() == Some("mlx") {
-        metadata.insert("format".to_owned(), library.to_owned());
+        metadata.insert("format".to_owned(), "mlx".to_owned());
     }
+    metadata.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
     metadata.extend(dropped.iter().map(|(name, kept)| (name.clone(), kept.clone())));
     metadata
 }

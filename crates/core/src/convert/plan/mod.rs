@@ -23,9 +23,6 @@ use super::{Options, record, stream};
 use crate::source::Source;
 use crate::{Error, Sha256};
 
-/// Bytes that one of the workers may hold of transposed or compressed tensors.
-const WORKER_BYTES: u64 = 64 << 20;
-
 /// Results up to this length are written whatever the source's.
 const BOMB_BYTES: u64 = 1 << 30;
 /// The most that a result may be longer than what is read: GGUF's smallest type becomes 29 times longer in `F32`.
@@ -60,19 +57,40 @@ pub struct Plan {
 /// [`Error::Unsupported`] with what is possible instead; [`Error::Malformed`] when the source cannot be read.
 pub fn plan(source: &Source<'_>, options: &Options, name: Option<&str>) -> Result<Plan, Error> {
     options.check()?;
+    plan_of(source, &read(source)?, options, name)
+}
+
+/// Reads the headers of a source, for several plans.
+///
+/// # Errors
+/// When the file is not there or is no checkpoint.
+pub fn read(source: &Source<'_>) -> Result<Checkpoint, Error> {
     let limits = Limits::default();
-    let checkpoint = match source.file {
+    Ok(match source.file {
         Some(path) => checkpoint::read_file(source.folder, path, &limits)?,
         None => checkpoint::read(source.folder, &limits)?,
-    };
+    })
+}
+
+/// Plans a conversion of a source whose headers were read.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_of(
+    source: &Source<'_>,
+    checkpoint: &Checkpoint,
+    options: &Options,
+    name: Option<&str>,
+) -> Result<Plan, Error> {
+    options.check()?;
     if checkpoint.contents.tensors.is_empty() && !(options.parts.optimizer && checkpoint.contents.optimizer.is_some()) {
-        return Err(nothing_to_convert(&checkpoint));
+        return Err(nothing_to_convert(checkpoint));
     }
     let mut plan = Plan { options: options.clone(), ..Plan::default() };
-    forms::fill(&mut plan, source, &checkpoint, name)?;
-    plan.say_what_is_left_out(&checkpoint);
+    forms::fill(&mut plan, source, checkpoint, name)?;
+    plan.say_what_is_left_out(checkpoint);
     plan.check()?;
-    plan.inputs = plan.read_files(source, &checkpoint);
+    plan.inputs = plan.read_files(source, checkpoint);
     plan.stamps = source.stamps(&plan.inputs);
     plan.check_growth()?;
     Ok(plan)
@@ -120,7 +138,7 @@ impl Plan {
         });
         let bands = workers * 6 * stream::BAND_BYTES;
         let described = 600 * self.tensors.iter().map(|tensor| tensor.recipe.source.pieces.len() as u64).sum::<u64>();
-        (24 << 20) + bands + headers + described + workers * held.max(if held > 0 { WORKER_BYTES.min(held) } else { 0 })
+        (24 << 20) + bands + headers + described + workers * held
     }
 
     /// Elements and bytes by dtype of what is written.

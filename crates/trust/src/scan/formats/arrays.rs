@@ -1,12 +1,13 @@
 //! Headers before raw elements: safetensors, GGUF, npy.
 
+use weighthouse_format::error::chain;
 use weighthouse_format::{FormatError, gguf as reader, numpy, safetensors as header};
 
 use super::super::jinja;
 use super::super::pickle;
 use super::super::report::Finding;
 use super::super::rules::{self, Rule};
-use super::super::session::{Item, Role, Session, chain};
+use super::super::session::{Item, Role, Session};
 use super::super::verdict::Verdict;
 
 /// Judges a safetensors file.
