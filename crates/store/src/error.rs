@@ -12,6 +12,12 @@ pub enum StoreError {
         /// Full name of the ref.
         name: String,
     },
+    /// What was read before a change is not so any more.
+    #[error("{what}: try again")]
+    Moved {
+        /// What changed.
+        what: String,
+    },
     /// A unique name or key exists already.
     #[error("{what} exists already")]
     Exists {
@@ -77,6 +83,12 @@ pub enum StoreError {
         /// Why it cannot be used.
         reason: String,
     },
+    /// What is named was collected before it could be kept.
+    #[error("{what} was removed meanwhile: send it again")]
+    Gone {
+        /// What is gone.
+        what: String,
+    },
     /// A background task of ours died.
     #[error("an internal task failed: {0}")]
     Task(String),
@@ -103,11 +115,11 @@ impl StoreError {
     /// What a caller can do about it.
     pub fn kind(&self) -> StoreErrorKind {
         match self {
-            Self::RefMoved { .. } | Self::Exists { .. } => StoreErrorKind::Conflict,
+            Self::RefMoved { .. } | Self::Moved { .. } | Self::Exists { .. } => StoreErrorKind::Conflict,
             Self::Corrupt { .. } => StoreErrorKind::Corrupt,
             Self::Malformed(_) => StoreErrorKind::Malformed,
             Self::Full { .. } => StoreErrorKind::Full,
-            Self::Database { .. } | Self::Storage { .. } => StoreErrorKind::Transient,
+            Self::Database { .. } | Self::Storage { .. } | Self::Gone { .. } => StoreErrorKind::Transient,
             Self::Locked { .. } | Self::TooNew { .. } | Self::Setting { .. } | Self::Task(_) => {
                 StoreErrorKind::Internal
             }

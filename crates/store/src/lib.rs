@@ -41,10 +41,13 @@ pub mod catalog;
 mod clock;
 pub mod digest;
 mod error;
+pub mod fsck;
+pub mod gc;
 mod lock;
 pub mod repo;
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 pub use backend::{Blobs, ObjectWriter};
 pub use clock::Clock;
@@ -63,12 +66,34 @@ struct Parts {
     blobs: Blobs,
     clock: Clock,
     places: blob::PlaceCache,
+    blocks: blob::BlockCache,
+    contents: blob::ContentCache,
+    hot: OnceLock<blob::Hot>,
 }
 
 impl Store {
     /// Puts a store together.
     pub fn new(catalog: Catalog, blobs: Blobs, clock: Clock) -> Self {
-        Self(Arc::new(Parts { catalog, blobs, clock, places: blob::place_cache() }))
+        Self(Arc::new(Parts {
+            catalog,
+            blobs,
+            clock,
+            places: blob::place_cache(),
+            blocks: blob::block_cache(),
+            contents: blob::content_cache(),
+            hot: OnceLock::new(),
+        }))
+    }
+
+    /// Keeps plain copies of the contents that are read most below `folder`, which is emptied: at most so many bytes.
+    ///
+    /// # Errors
+    /// When the folder cannot be emptied or made.
+    pub fn with_hot(self, folder: &Path, limit_bytes: u64) -> Result<Self, StoreError> {
+        let hot = blob::Hot::open(folder, limit_bytes)?;
+        // Only the first one counts: a store has one.
+        let _ = self.0.hot.set(hot);
+        Ok(self)
     }
 
     /// Names, history and locations.
@@ -86,8 +111,25 @@ impl Store {
         &self.0.clock
     }
 
+    /// Forgets where a xorb lay.
+    pub(crate) fn forget_place(&self, hash: &weighthouse_format::xet::hash::XetHash) {
+        self.places().remove(hash);
+    }
+
     fn places(&self) -> &blob::PlaceCache {
         &self.0.places
+    }
+
+    fn hot(&self) -> Option<&blob::Hot> {
+        self.0.hot.get()
+    }
+
+    fn block_cache(&self) -> &blob::BlockCache {
+        &self.0.blocks
+    }
+
+    fn content_cache(&self) -> &blob::ContentCache {
+        &self.0.contents
     }
 
     /// Removes packs that were begun before `before_ms` and never finished, and what is left of expired uploads.

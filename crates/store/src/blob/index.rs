@@ -1,9 +1,13 @@
 //! The index of a xorb in a pack, and the cache of those in use.
 //!
+//! Of a xorb that lies as it arrived:
+//!
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 44 n | chunks: hash (32), raw length u32, stored length with its header u32, CRC-32C of the record u32 |
 //! | 44 n | 4 | CRC-32C of the chunks above |
+//!
+//! Of a coded one see [`super::blocks`].
 
 use std::sync::Arc;
 
@@ -12,11 +16,12 @@ use quick_cache::sync::Cache;
 use weighthouse_format::xet::hash::XetHash;
 use weighthouse_format::xet::xorb::{XorbChunk, XorbListing};
 
+use super::blocks::{Blocks, StoredBlock};
 use crate::Store;
-use crate::catalog::XorbRecord;
+use crate::catalog::{PackId, XorbForm, XorbRecord};
 use crate::error::StoreError;
 
-const CHUNK_BYTES: usize = 44;
+pub(super) const CHUNK_BYTES: usize = 44;
 
 /// Memory for cached indexes, in bytes: those of about 30 GiB of files.
 const CACHE_BYTES: u64 = 24 << 20;
@@ -26,8 +31,10 @@ const CACHE_BYTES: u64 = 24 << 20;
 pub struct Place {
     /// Where it lies.
     pub record: XorbRecord,
-    /// What is in it.
+    /// What is in it. Of a coded xorb: what its chunk records are when they are made up on the way out.
     pub listing: XorbListing,
+    /// How its bytes are coded.
+    pub(super) blocks: Option<Blocks>,
 }
 
 pub(crate) type PlaceCache = Cache<XetHash, Arc<Place>, ByBytes>;
@@ -37,7 +44,8 @@ pub(crate) struct ByBytes;
 
 impl Weighter<XetHash, Arc<Place>> for ByBytes {
     fn weight(&self, _: &XetHash, place: &Arc<Place>) -> u64 {
-        (place.listing.chunks.len() * size_of::<XorbChunk>() + size_of::<Place>()) as u64
+        let blocks = place.blocks.as_ref().map_or(0, |blocks| blocks.blocks.len() * size_of::<StoredBlock>());
+        (place.listing.chunks.len() * size_of::<XorbChunk>() + blocks + size_of::<Place>()) as u64
     }
 }
 
@@ -51,25 +59,60 @@ impl Store {
         if let Some(place) = self.places().get(hash) {
             return Ok(Some(place));
         }
+        self.fresh_place(hash).await
+    }
+
+    /// Place of a xorb as the catalog has it now, whatever this process remembers.
+    pub(super) async fn fresh_place(&self, hash: &XetHash) -> Result<Option<Arc<Place>>, StoreError> {
         match self.catalog().packs().xorbs(&[*hash]).await?.pop() {
             Some(record) => Ok(Some(self.load_place(record).await?)),
+            None => {
+                self.places().remove(hash);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Place of a xorb in this very pack: where it lies, or where it lay before it was coded anew.
+    pub async fn place_in(&self, hash: &XetHash, pack: &PackId) -> Result<Option<Arc<Place>>, StoreError> {
+        let known = self.place(hash).await?.filter(|place| place.record.pack == *pack);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let fresh = self.fresh_place(hash).await?.filter(|place| place.record.pack == *pack);
+        if fresh.is_some() {
+            return Ok(fresh);
+        }
+        match self.catalog().recodes().former(hash, pack).await? {
+            Some(record) => Ok(Some(Arc::new(self.read_place(record).await?))),
             None => Ok(None),
         }
     }
 
     pub(crate) async fn load_place(&self, record: XorbRecord) -> Result<Arc<Place>, StoreError> {
-        if let Some(place) = self.places().get(&record.hash) {
+        if let Some(place) = self.places().get(&record.hash).filter(|place| place.record == record) {
             return Ok(place);
         }
-        let range = record.index_offset..record.index_offset + record.index_len;
-        let data = self.blobs().read(&record.pack.key(), range).await?;
-        let listing = decode(&record, &data).ok_or_else(|| StoreError::Corrupt {
-            what: format!("index of xorb {} in pack {}", record.hash, record.pack),
-            detail: "its checksum or its lengths are wrong".to_owned(),
-        })?;
-        let place = Arc::new(Place { record, listing });
+        let place = Arc::new(self.read_place(record).await?);
         self.places().insert(place.record.hash, Arc::clone(&place));
         Ok(place)
+    }
+
+    pub(super) async fn read_place(&self, record: XorbRecord) -> Result<Place, StoreError> {
+        let end = record.index_offset.checked_add(record.index_len);
+        let damaged = || StoreError::Corrupt {
+            what: format!("index of xorb {} in pack {}", record.hash, record.pack),
+            detail: "its checksum or its lengths are wrong".to_owned(),
+        };
+        // The longest index there can be: nothing else is read into memory on the word of the catalog.
+        let end = end.filter(|_| record.index_len <= super::blocks::MAX_INDEX_BYTES).ok_or_else(damaged)?;
+        let data = self.blobs().read(&record.pack.key(), record.index_offset..end).await?;
+        let decoded = match record.form {
+            XorbForm::Arrived => decode(&record, &data).map(|listing| (listing, None)),
+            XorbForm::Coded => super::blocks::decode(&record, &data).map(|(listing, blocks)| (listing, Some(blocks))),
+        };
+        let (listing, blocks) = decoded.ok_or_else(damaged)?;
+        Ok(Place { record, listing, blocks })
     }
 }
 

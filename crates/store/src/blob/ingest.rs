@@ -173,7 +173,7 @@ impl Ingest {
         xorbs.sort_unstable();
         xorbs.dedup();
         self.store.catalog().packs().hold(&xorbs, repo, account).await?;
-        self.store.catalog().contents().add(repo, &contents).await?;
+        self.store.catalog().contents().add(repo, &contents, self.store.clock().now_ms()).await?;
         Ok(contents)
     }
 
@@ -328,6 +328,6 @@ fn broken() -> StoreError {
     StoreError::Task("an upload went on after it had failed".to_owned())
 }
 
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.map_err(|e| StoreError::Task(e.to_string()))
 }

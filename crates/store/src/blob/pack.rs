@@ -1,13 +1,13 @@
-//! Packs: objects that hold the chunk records of one or more xorbs as they arrived.
+//! Packs: objects that hold one or more xorbs, as they arrived or coded.
 //!
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 6 | `WHPACK` |
 //! | 6 | 1 | version, 1 |
-//! | 7 | 1 | codec, 0: Xet chunk records as received |
+//! | 7 | 1 | form, 0: Xet chunk records as received; 1: coded blocks |
 //! | 8 | 8 | zero |
-//! | 16 | | bodies: the chunk records of each xorb, back to back |
-//! | | | indexes: one for each xorb, see [`super::index`] |
+//! | 16 | | bodies: the chunk records, or the stored bytes of the blocks, of each xorb, back to back |
+//! | | | indexes: one for each xorb, see [`super::index`] and [`super::blocks`] |
 //! | | 60 n | table: hash (32), body offset u64, body length u64, index offset u64, chunks u32 |
 //! | | 4 | number of xorbs u32 |
 //! | | 4 | CRC-32C of the table and the number |
@@ -19,13 +19,16 @@
 use weighthouse_format::xet::hash::XetHash;
 use weighthouse_format::xet::xorb::XorbListing;
 
+use super::blocks::{self, Blocks};
 use super::index;
 use crate::Store;
 use crate::backend::ObjectWriter;
-use crate::catalog::{PackId, SealedPack, XorbRecord};
+use crate::catalog::{PackId, SealedPack, XorbForm, XorbRecord};
 use crate::error::StoreError;
 
 const HEADER: [u8; 16] = *b"WHPACK\x01\0\0\0\0\0\0\0\0\0";
+/// Byte of the header that says the form.
+const FORM_AT: usize = 7;
 const END: &[u8; 8] = b"WHPACKED";
 
 /// A pack being written. It is on record as unfinished before its first byte, so that a sweep finds it.
@@ -35,16 +38,35 @@ pub struct PackWriter {
     object: ObjectWriter,
     /// Where the body of the present xorb begins.
     body_offset: u64,
-    xorbs: Vec<(u64, XorbListing)>,
+    xorbs: Vec<Ended>,
     dedup: Vec<(XetHash, XetHash)>,
 }
 
+/// A xorb whose body is written.
+#[derive(Debug)]
+struct Ended {
+    body: std::ops::Range<u64>,
+    listing: XorbListing,
+    coded: Option<(Blocks, u64)>,
+}
+
 impl PackWriter {
-    /// Begins a pack.
+    /// Begins a pack of xorbs as they arrive.
     pub async fn begin(store: &Store) -> Result<Self, StoreError> {
+        Self::begin_form(store, XorbForm::Arrived).await
+    }
+
+    /// Begins a pack of coded xorbs.
+    pub(super) async fn begin_coded(store: &Store) -> Result<Self, StoreError> {
+        Self::begin_form(store, XorbForm::Coded).await
+    }
+
+    async fn begin_form(store: &Store, form: XorbForm) -> Result<Self, StoreError> {
         let id = store.catalog().packs().begin(store.clock().now_ms()).await?;
         let mut object = store.blobs().begin(&id.key()).await?;
-        object.write(&HEADER).await?;
+        let mut header = HEADER;
+        header[FORM_AT] = u8::from(form == XorbForm::Coded);
+        object.write(&header).await?;
         Ok(Self { id, body_offset: object.written(), object, xorbs: Vec::new(), dedup: Vec::new() })
     }
 
@@ -63,12 +85,22 @@ impl PackWriter {
             marked.then_some((hash, xorb))
         };
         self.dedup.extend(listing.chunks.iter().map(|chunk| chunk.hash).enumerate().filter_map(mark));
-        self.xorbs.push((self.body_offset, listing));
-        self.body_offset = self.object.written();
+        self.end(listing, None);
     }
 
-    /// Makes the pack durable and puts it on record. A pack that brings nothing new is removed again.
-    pub async fn finish(mut self, store: &Store) -> Result<(), StoreError> {
+    /// Ends the present xorb, whose blocks have been written.
+    pub(super) fn end_coded(&mut self, listing: XorbListing, blocks: Blocks, depth: u64) {
+        self.end(listing, Some((blocks, depth)));
+    }
+
+    fn end(&mut self, listing: XorbListing, coded: Option<(Blocks, u64)>) {
+        let body = self.body_offset..self.object.written();
+        self.body_offset = body.end;
+        self.xorbs.push(Ended { body, listing, coded });
+    }
+
+    /// Makes the pack durable without putting it on record, and says what is in it.
+    pub(super) async fn finish_apart(mut self, store: &Store) -> Result<SealedPack, StoreError> {
         let sealed = match self.write_end().await {
             Ok(sealed) => sealed,
             Err(error) => {
@@ -76,28 +108,51 @@ impl PackWriter {
                 return Err(error);
             }
         };
-        let finished = self.object.finish().await;
-        if finished.is_err() {
+        if let Err(error) = self.object.finish().await {
             remove(store, &sealed.id).await?;
+            return Err(error);
         }
-        finished?;
+        Ok(sealed)
+    }
+
+    /// Makes the pack durable and puts it on record. A pack that brings nothing new is removed again.
+    pub async fn finish(self, store: &Store) -> Result<(), StoreError> {
+        let sealed = self.finish_apart(store).await?;
         if store.catalog().packs().seal(&sealed).await? == 0 {
             remove(store, &sealed.id).await?;
         }
         Ok(())
     }
 
+    /// Makes the pack durable; its xorbs lie here from now on instead of where they lay. With `from` those move that lie in
+    /// that pack, and clients may use their former places for a while. Returns the bytes of the pack.
+    pub(crate) async fn finish_in_place(self, store: &Store, from: Option<(PackId, i64)>) -> Result<u64, StoreError> {
+        let sealed = self.finish_apart(store).await?;
+        let from = from.as_ref().map(|(pack, now_ms)| (pack, *now_ms));
+        if store.catalog().moves().swap(&sealed, from).await? == 0 {
+            remove(store, &sealed.id).await?;
+        }
+        sealed.xorbs.iter().for_each(|record| store.forget_place(&record.hash));
+        Ok(sealed.size_bytes)
+    }
+
     /// Writes indexes and table.
     async fn write_end(&mut self) -> Result<SealedPack, StoreError> {
         let mut records = Vec::with_capacity(self.xorbs.len());
         let mut table = Vec::new();
-        for (body_offset, listing) in &self.xorbs {
-            let index = index::encode(listing);
+        for Ended { body, listing, coded } in &self.xorbs {
+            let (index, form, depth, encoder) = match coded {
+                Some((coded, depth)) => (blocks::encode(listing, coded), XorbForm::Coded, *depth, super::ENCODER),
+                None => (index::encode(listing), XorbForm::Arrived, 0, 0),
+            };
             let record = XorbRecord {
                 hash: listing.hash,
                 pack: self.id.clone(),
-                body_offset: *body_offset,
-                body_len: listing.body_len.into(),
+                form,
+                depth,
+                encoder,
+                body_offset: body.start,
+                body_len: body.end - body.start,
                 index_offset: self.object.written(),
                 index_len: index.len() as u64,
                 raw_len: listing.raw_len.into(),

@@ -36,7 +36,8 @@ pub struct ReceivedXorb {
 impl ReceivedXorb {
     /// Begins the xorb that the client calls `hash`.
     pub async fn begin(store: &Store, hash: XetHash) -> Result<Self, StoreError> {
-        let known = store.place(&hash).await?.is_some();
+        // Not the cache, which may remember what another process removed.
+        let known = !store.catalog().packs().xorbs(&[hash]).await?.is_empty();
         let writer = if known { None } else { Some(PackWriter::begin(store).await?) };
         Ok(Self { store: store.clone(), hash, verifier: Some(Box::default()), writer })
     }

@@ -13,24 +13,24 @@ use crate::catalog::{Catalog, Content, RepoKey, Viewer};
 use crate::digest::Sha256;
 use crate::{Blobs, Clock, Store, StoreError};
 
-struct Room {
-    folder: tempfile::TempDir,
-    store: Store,
+pub(super) struct Room {
+    pub folder: tempfile::TempDir,
+    pub store: Store,
 }
 
-async fn room() -> Room {
+pub(super) async fn room() -> Room {
     let folder = tempfile::tempdir().unwrap();
     let catalog = Catalog::sqlite(&folder.path().join("catalog.sqlite")).await.unwrap();
     let blobs = Blobs::local(folder.path().join("blobs")).unwrap();
     Room { store: Store::new(catalog, blobs, Clock::from_fn(|| 5)), folder }
 }
 
-fn repo() -> RepoKey {
+pub(super) fn repo() -> RepoKey {
     RepoKey::from("repo".to_owned())
 }
 
 /// Bytes that do not compress and never repeat, from a seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(len + 8);
     while out.len() < len {
@@ -43,7 +43,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
-async fn take_in(store: &Store, data: &[u8], piece: usize) -> Content {
+pub(super) async fn take_in(store: &Store, data: &[u8], piece: usize) -> Content {
     let mut ingest = Ingest::new(store);
     for part in data.chunks(piece) {
         ingest.push(Bytes::copy_from_slice(part)).await.unwrap();
@@ -53,7 +53,7 @@ async fn take_in(store: &Store, data: &[u8], piece: usize) -> Content {
     ingest.finish(&repo(), "me").await.unwrap().remove(0)
 }
 
-async fn read(store: &Store, content: &Content, range: std::ops::Range<u64>) -> Result<Vec<u8>, StoreError> {
+pub(super) async fn read(store: &Store, content: &Content, range: std::ops::Range<u64>) -> Result<Vec<u8>, StoreError> {
     let pieces: Vec<Bytes> = store.read(content, range).try_collect().await?;
     Ok(pieces.concat())
 }
@@ -234,16 +234,16 @@ fn files_below(folder: std::path::PathBuf) -> usize {
     walk(folder).len()
 }
 
-mod faulty {
-    //! A memory store whose writes fail after a number of them.
+pub(super) mod faulty {
+    //! A memory store whose writes and deletions fail after a number of them.
 
     use std::fmt;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use async_trait::async_trait;
-    use futures::FutureExt;
     use futures::stream::BoxStream;
+    use futures::{FutureExt, StreamExt};
     use object_store::memory::InMemory;
     use object_store::path::Path;
     use object_store::*;
@@ -264,7 +264,8 @@ mod faulty {
         if left.fetch_sub(1, Ordering::SeqCst) > 0 {
             return Ok(());
         }
-        Err(Error::Generic { store: "faulty", source: "cut off".into() })
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        Err(Error::Generic { store: "faulty", source: Box::new(full) })
     }
 
     #[derive(Debug)]
@@ -314,6 +315,9 @@ mod faulty {
         }
 
         fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+            if let Err(error) = count(&self.left) {
+                return futures::stream::once(async { Err(error) }).boxed();
+            }
             self.inner.delete_stream(locations)
         }
 

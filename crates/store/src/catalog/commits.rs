@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use sqlx::Row;
 
-use super::{BlobRecord, Catalog, RepoKey, insert_rows, jobs, parsed, refs};
+use super::contents::GIVEN;
+use super::{BlobRecord, Catalog, RepoKey, insert_rows, jobs, keep, parsed, refs, verdicts};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 use crate::repo::commit::Commit;
@@ -26,6 +27,8 @@ pub struct NewCommit {
     pub trees: Vec<(GitOid, Vec<u8>)>,
     /// New blobs.
     pub blobs: Vec<BlobRecord>,
+    /// Contents and paths of new LFS files: roads that name contents only must know that these wait for a verdict.
+    pub waiting: Vec<(Sha256, String)>,
     /// Fingerprint of the request, to answer a repeated one alike.
     pub fingerprint: String,
     /// Milliseconds since 1970.
@@ -38,16 +41,18 @@ pub struct Commits<'a>(pub(super) &'a Catalog);
 
 impl Commits<'_> {
     /// Records blobs, trees, the commit and the moved ref, in that order, in one transaction, and asks for the commit
-    /// to be read.
+    /// to be judged and to be read.
     ///
     /// # Errors
-    /// [`StoreError::RefMoved`] when the ref points elsewhere than `old`; nothing is recorded then.
+    /// [`StoreError::RefMoved`] when the ref points elsewhere than `old`, [`StoreError::Gone`] when the bytes of a blob were
+    /// removed; nothing is recorded then.
     pub async fn add(&self, new: &NewCommit) -> Result<(), StoreError> {
         let failed = "recording a commit";
         // In the order of the indexes: neighbours fall on one page, and each page is written once.
         let mut blobs: Vec<&BlobRecord> = new.blobs.iter().collect();
         blobs.sort_unstable_by_key(|blob| blob.oid);
         let mut tx = self.0.write().await?;
+        keep::history(&mut tx, "blob", blobs.iter().map(|blob| blob.oid)).await?;
         let head = ("INSERT INTO blobs (oid, sha256, size, lfs)", 4, "ON CONFLICT DO NOTHING");
         insert_rows(&mut tx, failed, head, &blobs, |q, blob| {
             q.bind(blob.oid.to_string())
@@ -59,9 +64,12 @@ impl Commits<'_> {
         let mut contents: Vec<Sha256> = new.blobs.iter().map(|blob| blob.sha256).collect();
         contents.sort_unstable();
         contents.dedup();
-        let head = ("INSERT INTO repo_contents (repo, sha256)", 2, "ON CONFLICT DO NOTHING");
-        insert_rows(&mut tx, failed, head, &contents, |q, sha256| q.bind(new.repo.as_str()).bind(sha256.to_string()))
-            .await?;
+        keep::contents(&mut tx, &contents).await?;
+        insert_rows(&mut tx, failed, GIVEN, &contents, |q, sha256| {
+            q.bind(new.repo.as_str()).bind(sha256.to_string()).bind(new.now_ms)
+        })
+        .await?;
+        keep::history(&mut tx, "tree", new.trees.iter().map(|(oid, _)| *oid)).await?;
         // A tree can be megabytes long, so each goes alone.
         for (oid, data) in &new.trees {
             sqlx::query("INSERT INTO trees (oid, data) VALUES ($1, $2) ON CONFLICT (oid) DO NOTHING")
@@ -90,6 +98,8 @@ impl Commits<'_> {
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(failed))?;
+        verdicts::wait(&mut tx, &new.repo, &new.waiting).await?;
+        jobs::add(&mut tx, jobs::SCAN, &format!("{} {}", new.repo, new.oid), new.now_ms).await?;
         jobs::add(&mut tx, jobs::READ, &format!("{} {}", new.repo, new.oid), new.now_ms).await?;
         sqlx::query("UPDATE repos SET updated_at = $2 WHERE key = $1")
             .bind(new.repo.as_str())
@@ -142,6 +152,20 @@ impl Commits<'_> {
             Commit::decode(oid, &data)
         })
         .transpose()
+    }
+
+    /// Commits of a repository after an id, as they are stored.
+    pub(crate) async fn page(&self, repo: &RepoKey, after: &str) -> Result<Vec<(GitOid, Vec<u8>)>, StoreError> {
+        let failed = "listing commits";
+        let rows = sqlx::query("SELECT oid, data FROM commits WHERE repo = $1 AND oid > $2 ORDER BY oid LIMIT 1000")
+            .bind(repo.as_str())
+            .bind(after)
+            .fetch_all(&self.0.pool)
+            .await
+            .map_err(StoreError::database(failed))?;
+        rows.iter()
+            .map(|row| Ok((parsed(row, "oid")?, row.try_get("data").map_err(StoreError::database(failed))?)))
+            .collect()
     }
 
     /// The commits whose id begins with `prefix`; two are enough to know that it is not unique.

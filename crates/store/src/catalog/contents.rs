@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 use weighthouse_format::xet::{hash::XetHash, shard::Term};
 
-use super::{Catalog, LOOKUP_KEYS, RepoKey, damaged, insert_rows, number, parsed, placeholders, size};
+use super::{Catalog, LOOKUP_KEYS, RepoKey, damaged, insert_rows, keep, number, parsed, placeholders, size, text};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 
@@ -15,6 +15,13 @@ const TERM_BYTES: usize = 44;
 
 /// Pairs of neighbouring xorbs noted at once; a file pieced together from many xorbs has too many to be of use.
 const MAX_SUCCESSORS: usize = 10_000;
+
+/// How it is put on record that a repository was given a content.
+pub(super) const GIVEN: (&str, usize, &str) = (
+    "INSERT INTO repo_contents (repo, sha256, given_at)",
+    3,
+    "ON CONFLICT (repo, sha256) DO UPDATE SET given_at = excluded.given_at",
+);
 
 /// Identity of a file's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +62,11 @@ pub struct Contents<'a>(pub(super) &'a Catalog);
 
 impl Contents<'_> {
     /// Records verified contents and that a repository was given them.
-    pub async fn add(&self, repo: &RepoKey, contents: &[Content]) -> Result<(), StoreError> {
-        self.record(Some(repo), contents).await
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when a xorb that a content is made of is not on record.
+    pub async fn add(&self, repo: &RepoKey, contents: &[Content], now_ms: i64) -> Result<(), StoreError> {
+        self.record(Some((repo, now_ms)), contents).await
     }
 
     /// Records verified contents that belong to no repository; something else on record must name them.
@@ -64,12 +74,15 @@ impl Contents<'_> {
         self.record(None, contents).await
     }
 
-    async fn record(&self, repo: Option<&RepoKey>, contents: &[Content]) -> Result<(), StoreError> {
+    async fn record(&self, given: Option<(&RepoKey, i64)>, contents: &[Content]) -> Result<(), StoreError> {
         let failed = "recording file contents";
         // In the order of the index: neighbours fall on one page, and each page is written once.
         let mut sorted: Vec<&Content> = contents.iter().collect();
         sorted.sort_unstable_by_key(|content| content.record.sha256);
+        let xorbs: BTreeSet<XetHash> = contents.iter().flat_map(|c| c.terms.iter().map(|term| term.xorb)).collect();
+        let xorbs: Vec<XetHash> = xorbs.into_iter().collect();
         let mut tx = self.0.write().await?;
+        keep::xorbs(&mut tx, &xorbs).await?;
         let head = ("INSERT INTO contents (sha256, size, file_hash, terms)", 4, "ON CONFLICT DO NOTHING");
         insert_rows(&mut tx, failed, head, &sorted, |q, content| {
             q.bind(content.record.sha256.to_string())
@@ -78,6 +91,9 @@ impl Contents<'_> {
                 .bind(encode_terms(&content.terms))
         })
         .await?;
+        // One that was on record is made of xorbs of its own, which must stay as well.
+        let digests: Vec<Sha256> = sorted.iter().map(|content| content.record.sha256).collect();
+        keep::contents(&mut tx, &digests).await?;
         let successors: BTreeSet<(XetHash, XetHash)> = contents
             .iter()
             .flat_map(|content| content.terms.windows(2))
@@ -93,10 +109,11 @@ impl Contents<'_> {
             q.bind(xorb.to_string()).bind(next.to_string())
         })
         .await?;
-        if let Some(repo) = repo {
-            let head = ("INSERT INTO repo_contents (repo, sha256)", 2, "ON CONFLICT DO NOTHING");
-            insert_rows(&mut tx, failed, head, &sorted, |q, content| {
-                q.bind(repo.as_str()).bind(content.record.sha256.to_string())
+        if let Some((repo, now_ms)) = given {
+            let mut digests = digests;
+            digests.dedup();
+            insert_rows(&mut tx, failed, GIVEN, &digests, |q, sha256| {
+                q.bind(repo.as_str()).bind(sha256.to_string()).bind(now_ms)
             })
             .await?;
         }
@@ -104,14 +121,18 @@ impl Contents<'_> {
     }
 
     /// Notes that a repository was given content that is on record.
-    pub async fn give(&self, repo: &RepoKey, sha256: &Sha256) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO repo_contents (repo, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(repo.as_str())
-            .bind(sha256.to_string())
-            .execute(&self.0.pool)
-            .await
-            .map_err(StoreError::database("recording file contents"))?;
-        Ok(())
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when it is not on record.
+    pub async fn give(&self, repo: &RepoKey, sha256: &Sha256, now_ms: i64) -> Result<(), StoreError> {
+        let failed = "recording file contents";
+        let mut tx = self.0.write().await?;
+        keep::contents(&mut tx, &[*sha256]).await?;
+        insert_rows(&mut tx, failed, GIVEN, &[*sha256], |q, sha256| {
+            q.bind(repo.as_str()).bind(sha256.to_string()).bind(now_ms)
+        })
+        .await?;
+        tx.commit().await.map_err(StoreError::database(failed))
     }
 
     /// Whether a repository was given this content.
@@ -133,6 +154,35 @@ impl Contents<'_> {
     /// Content of a Xet file hash.
     pub async fn by_file_hash(&self, hash: &XetHash) -> Result<Option<Content>, StoreError> {
         self.one("SELECT sha256, size, file_hash, terms FROM contents WHERE file_hash = $1", hash.to_string()).await
+    }
+
+    /// Contents after one, in the order of their SHA-256; at most `limit`.
+    pub async fn page(&self, after: Option<&Sha256>, limit: u32) -> Result<Vec<Content>, StoreError> {
+        let failed = "reading file contents";
+        let rows = sqlx::query(
+            "SELECT sha256, size, file_hash, terms FROM contents WHERE sha256 > $1 ORDER BY sha256 LIMIT $2",
+        )
+        .bind(after.map(ToString::to_string).unwrap_or_default())
+        .bind(i64::from(limit))
+        .fetch_all(&self.0.pool)
+        .await
+        .map_err(StoreError::database(failed))?;
+        rows.iter()
+            .map(|row| {
+                let terms: Vec<u8> = row.try_get("terms").map_err(StoreError::database(failed))?;
+                Ok(Content { record: record(row)?, terms: decode_terms(&terms)? })
+            })
+            .collect()
+    }
+
+    /// Repositories that were given a content.
+    pub async fn holders(&self, sha256: &Sha256) -> Result<Vec<RepoKey>, StoreError> {
+        let rows = sqlx::query("SELECT repo FROM repo_contents WHERE sha256 = $1 ORDER BY repo")
+            .bind(sha256.to_string())
+            .fetch_all(&self.0.pool)
+            .await
+            .map_err(StoreError::database("looking for who has a content"))?;
+        rows.iter().map(|row| Ok(RepoKey::from(text(row, "repo")?))).collect()
     }
 
     /// Identities of those of `digests` that are on record, in no particular order.
@@ -191,6 +241,25 @@ impl Contents<'_> {
         size(&row, "size")
     }
 
+    /// Contents after a digest, each with its terms or why they cannot be read; a page without any is the last.
+    pub(crate) async fn checked_page(&self, after: &str) -> Result<Vec<(Sha256, Result<Content, String>)>, StoreError> {
+        let failed = "listing contents";
+        let rows = sqlx::query(
+            "SELECT sha256, size, file_hash, terms FROM contents WHERE sha256 > $1 ORDER BY sha256 LIMIT 200",
+        )
+        .bind(after)
+        .fetch_all(&self.0.pool)
+        .await
+        .map_err(StoreError::database(failed))?;
+        rows.iter()
+            .map(|row| {
+                let terms: Vec<u8> = row.try_get("terms").map_err(StoreError::database(failed))?;
+                let content = record(row).and_then(|record| Ok(Content { record, terms: decode_terms(&terms)? }));
+                Ok((parsed(row, "sha256")?, content.map_err(|error| error.to_string())))
+            })
+            .collect()
+    }
+
     async fn one(&self, sql: &'static str, key: String) -> Result<Option<Content>, StoreError> {
         let failed = "reading file contents";
         let row =
@@ -222,7 +291,7 @@ fn encode_terms(terms: &[Term]) -> Vec<u8> {
     out
 }
 
-fn decode_terms(data: &[u8]) -> Result<Vec<Term>, StoreError> {
+pub(super) fn decode_terms(data: &[u8]) -> Result<Vec<Term>, StoreError> {
     let (records, []) = data.as_chunks::<TERM_BYTES>() else {
         return Err(damaged("terms", &format!("{} bytes", data.len())));
     };

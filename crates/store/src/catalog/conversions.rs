@@ -5,7 +5,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::{Catalog, LOOKUP_KEYS, RepoKey, jobs, number, parsed, placeholders, size, text};
+use super::{Catalog, LOOKUP_KEYS, RepoKey, jobs, keep, number, parsed, placeholders, size, text};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 
@@ -206,6 +206,9 @@ impl Conversions<'_> {
 
     /// Puts the result of a conversion on record; its contents must be on record already. One that was deleted meanwhile
     /// stays deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when a content was removed meanwhile.
     pub async fn finish(
         &self,
         key: &ConversionKey,
@@ -230,6 +233,8 @@ impl Conversions<'_> {
         if known.rows_affected() == 0 {
             return Ok(());
         }
+        let digests: Vec<Sha256> = outputs.iter().map(|output| output.sha256).collect();
+        keep::contents(&mut tx, &digests).await?;
         sqlx::query("DELETE FROM conversion_outputs WHERE repo = $1 AND key = $2")
             .bind(repo)
             .bind(&digest)

@@ -7,21 +7,39 @@ macro_rules! sql {
     };
 }
 mod accounts;
+pub mod advisories;
+mod audit;
+mod checks;
+mod coding;
 mod commits;
 mod comparisons;
 mod contents;
 mod conversions;
+mod decisions;
+mod garbage;
 pub mod jobs;
+mod keep;
+mod leases;
+mod moves;
 mod objects;
+mod overrides;
 mod packs;
+mod policies;
 mod readings;
+mod recodes;
 mod refs;
+mod removal;
 mod repos;
+mod retention;
 mod settings;
 mod tensors;
 mod tokens;
 mod uploads;
+mod usage;
+mod verdicts;
 
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod tests;
 
@@ -36,24 +54,49 @@ use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, Row, Transactio
 use crate::StoreError;
 
 pub use accounts::{Account, AccountKind, Accounts, Membership, Role};
+pub use advisories::{Advisories, AdvisoryRecord, FeedRecord, MatchRecord, NoticeRecord};
+pub use audit::{Audit, AuditQuery, AuditRecord, NewAudit};
+pub use checks::{CheckState, Checks};
+pub use coding::{Coding, CodingTotals, Standing};
 pub use commits::{Commits, NewCommit};
 pub use comparisons::{ComparedSide, ComparisonRecord, Comparisons, NewComparison};
 pub use contents::{BlobRecord, Content, ContentRecord, Contents};
 pub use conversions::{ConversionKey, ConversionOutput, ConversionRecord, Conversions, NewConversion};
-pub use jobs::{Job, Jobs};
+pub use decisions::{DecisionRecord, Decisions};
+pub use garbage::Garbage;
+pub(crate) use garbage::{BaseRow, CommitLinks, HistoryKind, PAGE, RepoHistory, RepoName, XorbRow};
+pub use jobs::{Job, JobCounts, Jobs};
+pub use leases::{Lease, Leases};
+pub use moves::Moves;
 pub use objects::Objects;
-pub use packs::{PackId, Packs, SealedPack, XorbRecord};
+pub use overrides::{OverrideRecord, Overrides};
+pub use packs::{PackId, PackRecord, Packs, SealedPack, XorbForm, XorbRecord};
+pub use policies::{HUB_LEVEL, Policies, PolicyRecord};
 pub use readings::Readings;
+pub use recodes::{Makeup, NewPlace, Recodes};
 pub use refs::{RefRecord, Refs};
+pub use removal::Removal;
+pub(crate) use removal::Stored;
 pub use repos::{RepoKey, RepoKind, RepoQuery, RepoRecord, RepoSort, Repos, Viewer};
+pub use retention::{Retention, RetentionRecord};
 pub use settings::Settings;
-pub use tensors::{RepoSource, SourceId, TensorPlace, TensorRecord, Tensors};
+pub use tensors::{RepoSource, SourceId, TensorPlace, TensorRecord, TensorSighting, Tensors};
 pub use tokens::{Scope, TokenRecord, Tokens};
 pub use uploads::{UploadRecord, Uploads};
+pub use usage::{BLOCK_BYTES, HubTotals, RepoTotal, Usage, XorbUse};
+pub use verdicts::{NewVerdict, VerdictRecord, Verdicts};
 
 /// Schema steps; each is applied once, in order, at start.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+    include_str!("migrations/0005.sql"),
+    include_str!("migrations/0006.sql"),
+    include_str!("migrations/0007.sql"),
+    include_str!("migrations/0008.sql"),
+];
 
 /// How long a statement waits for another writer before the caller is told to come back.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -99,6 +142,10 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// How xorbs are coded.
+    pub fn coding(&self) -> Coding<'_> {
+        Coding(self)
+    }
     /// Settings of this hub.
     pub fn settings(&self) -> Settings<'_> {
         Settings(self)
@@ -106,6 +153,10 @@ impl Catalog {
     /// Users, organisations and their members.
     pub fn accounts(&self) -> Accounts<'_> {
         Accounts(self)
+    }
+    /// Advisories and what they concern.
+    pub fn advisories(&self) -> Advisories<'_> {
+        Advisories(self)
     }
     /// Access tokens.
     pub fn tokens(&self) -> Tokens<'_> {
@@ -147,6 +198,10 @@ impl Catalog {
     pub fn conversions(&self) -> Conversions<'_> {
         Conversions(self)
     }
+    /// Xorbs coded anew.
+    pub fn recodes(&self) -> Recodes<'_> {
+        Recodes(self)
+    }
     /// What readers found in trees of files.
     pub fn readings(&self) -> Readings<'_> {
         Readings(self)
@@ -155,9 +210,58 @@ impl Catalog {
     pub fn tensors(&self) -> Tensors<'_> {
         Tensors(self)
     }
+    /// Policies of the hub and of organisations.
+    pub fn policies(&self) -> Policies<'_> {
+        Policies(self)
+    }
+    /// Files that an administrator vouched for.
+    pub fn overrides(&self) -> Overrides<'_> {
+        Overrides(self)
+    }
+    /// The audit log.
+    pub fn audit(&self) -> Audit<'_> {
+        Audit(self)
+    }
+    /// What was decided in the last days.
+    pub fn decisions(&self) -> Decisions<'_> {
+        Decisions(self)
+    }
+    /// What the collector of garbage reads.
+    pub fn garbage(&self) -> Garbage<'_> {
+        Garbage(self)
+    }
+    /// What the collector of garbage writes.
+    pub fn removal(&self) -> Removal<'_> {
+        Removal(self)
+    }
+    /// When packs were checked.
+    pub fn checks(&self) -> Checks<'_> {
+        Checks(self)
+    }
+    /// What repositories keep.
+    pub fn retention(&self) -> Retention<'_> {
+        Retention(self)
+    }
+    /// How much is stored.
+    pub fn usage(&self) -> Usage<'_> {
+        Usage(self)
+    }
+    /// Xorbs that move to another place.
+    pub fn moves(&self) -> Moves<'_> {
+        Moves(self)
+    }
+    /// Work that one process at a time may do.
+    pub fn leases(&self) -> Leases<'_> {
+        Leases(self)
+    }
     /// Git LFS uploads under way.
     pub fn uploads(&self) -> Uploads<'_> {
         Uploads(self)
+    }
+
+    /// Verdicts of the scanner.
+    pub fn verdicts(&self) -> Verdicts<'_> {
+        Verdicts(self)
     }
 
     /// Answers when the database does.
@@ -240,7 +344,7 @@ const SQLITE_VALUES: usize = 128;
 /// Values that PostgreSQL takes in one statement; there the round trips count.
 const POSTGRES_VALUES: usize = 8_000;
 /// Keys looked up with one statement: the same on both sides, between the two reasons.
-const LOOKUP_KEYS: usize = 256;
+pub(crate) const LOOKUP_KEYS: usize = 256;
 
 /// Inserts rows in batches: `head` is the statement up to `VALUES`, `tail` the conflict clause.
 async fn insert_rows<'q, R>(
@@ -301,4 +405,35 @@ pub fn fresh_id() -> Result<String, StoreError> {
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes).map_err(|e| StoreError::Task(format!("no randomness: {e}")))?;
     Ok(hex::encode(bytes))
+}
+
+#[cfg(test)]
+impl Catalog {
+    /// Rows of a table, for tests.
+    pub(crate) async fn count(&self, table: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"))).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Damage of a test's own making.
+    pub(crate) async fn run_sql(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
+    }
+
+    /// Says that a xorb needs a content.
+    pub(crate) async fn set_makeup(
+        &self,
+        xorb: &weighthouse_format::xet::hash::XetHash,
+        codec: &str,
+        base: &crate::digest::Sha256,
+    ) {
+        self.run_sql(&format!(
+            "INSERT INTO xorb_makeup (xorb, codec, base, raw, stored) VALUES ('{xorb}', '{codec}', '{base}', 10, 2)"
+        ))
+        .await;
+    }
+
+    /// Says that a xorb needs nothing.
+    pub(crate) async fn clear_makeup(&self, xorb: &weighthouse_format::xet::hash::XetHash) {
+        self.run_sql(&format!("DELETE FROM xorb_makeup WHERE xorb = '{xorb}'")).await;
+    }
 }

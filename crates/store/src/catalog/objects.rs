@@ -34,6 +34,19 @@ pub(super) fn tree_cache() -> TreeCache {
 pub struct Objects<'a>(pub(super) &'a Catalog);
 
 impl Objects<'_> {
+    /// Trees after an id, as they are stored; a page without any is the last.
+    pub(crate) async fn page(&self, after: &str) -> Result<Vec<(GitOid, Vec<u8>)>, StoreError> {
+        let failed = "listing trees";
+        let rows = sqlx::query("SELECT oid, data FROM trees WHERE oid > $1 ORDER BY oid LIMIT 200")
+            .bind(after)
+            .fetch_all(&self.0.pool)
+            .await
+            .map_err(StoreError::database(failed))?;
+        rows.iter()
+            .map(|row| Ok((super::parsed(row, "oid")?, row.try_get("data").map_err(StoreError::database(failed))?)))
+            .collect()
+    }
+
     /// A tree by id.
     ///
     /// # Errors

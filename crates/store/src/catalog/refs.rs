@@ -2,7 +2,7 @@
 
 use sqlx::{Any, Transaction};
 
-use super::{Catalog, RepoKey, parsed, text};
+use super::{Catalog, RepoKey, keep, parsed, text};
 use crate::StoreError;
 use crate::digest::GitOid;
 
@@ -41,10 +41,20 @@ impl Refs<'_> {
         rows.iter().map(|row| Ok(RefRecord { name: text(row, "name")?, target: parsed(row, "target")? })).collect()
     }
 
+    /// Repositories that have refs, in the order of their keys.
+    pub async fn repos(&self) -> Result<Vec<RepoKey>, StoreError> {
+        let rows = sqlx::query("SELECT DISTINCT repo FROM refs ORDER BY repo")
+            .fetch_all(&self.0.pool)
+            .await
+            .map_err(StoreError::database("listing refs"))?;
+        rows.iter().map(|row| Ok(RepoKey::from(text(row, "repo")?))).collect()
+    }
+
     /// Moves `name` from `old` to `new` in one step; repeating the same move succeeds.
     ///
     /// # Errors
-    /// [`StoreError::RefMoved`] when `name` points at neither `old` nor `new`.
+    /// [`StoreError::RefMoved`] when `name` points at neither `old` nor `new`; [`StoreError::Gone`] when there is no commit
+    /// `new`.
     pub async fn swing(&self, repo: &RepoKey, name: &str, old: Option<GitOid>, new: GitOid) -> Result<(), StoreError> {
         let mut tx = self.0.write().await?;
         swing(&mut tx, repo, name, old, new).await?;
@@ -71,6 +81,7 @@ pub(super) async fn swing(
     new: GitOid,
 ) -> Result<(), StoreError> {
     let failed = "moving a ref";
+    keep::commit(tx, repo, &new).await?;
     let moved = match old {
         // The target may be `new` already, when an earlier answer was lost.
         Some(old) => sqlx::query("UPDATE refs SET target = $3 WHERE repo = $1 AND name = $2 AND target IN ($3, $4)")

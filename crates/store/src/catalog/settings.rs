@@ -23,4 +23,37 @@ impl Settings<'_> {
             .await
             .map_err(StoreError::database(failed))
     }
+
+    /// Value of a setting, if it has one.
+    pub async fn get(&self, name: &str) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar("SELECT value FROM settings WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.0.pool)
+            .await
+            .map_err(StoreError::database("reading a setting"))
+    }
+
+    /// Gives a setting a value.
+    pub async fn set(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO settings (name, value) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(name)
+        .bind(value)
+        .execute(&self.0.pool)
+        .await
+        .map_err(StoreError::database("changing a setting"))?;
+        Ok(())
+    }
+
+    /// Takes the value of a setting away.
+    pub async fn remove(&self, name: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM settings WHERE name = $1")
+            .bind(name)
+            .execute(&self.0.pool)
+            .await
+            .map_err(StoreError::database("changing a setting"))?;
+        Ok(())
+    }
 }

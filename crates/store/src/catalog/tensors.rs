@@ -66,6 +66,21 @@ pub struct TensorPlace {
     pub place: String,
 }
 
+/// A tensor of a source in a repository, as whoever looks for a base wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSighting {
+    /// The repository.
+    pub repo: RepoKey,
+    /// A commit that has it.
+    pub commit: GitOid,
+    /// File whose tensors have the recorded names; empty for the checkpoint as a whole.
+    pub page: String,
+    /// Digest of the source: the SHA-256 of the file, or a digest over several.
+    pub source: Sha256,
+    /// The tensor.
+    pub tensor: TensorRecord,
+}
+
 /// The tensor index.
 #[derive(Debug)]
 pub struct Tensors<'a>(pub(super) &'a Catalog);
@@ -211,6 +226,86 @@ impl Tensors<'_> {
             .await
             .map_err(StoreError::database("looking for a tensor"))?;
         rows.iter().map(place).collect()
+    }
+
+    /// Tensors with these elements, in models that the viewer may see; those of `owner` first.
+    pub async fn twins(
+        &self,
+        hash: &Sha256,
+        (viewer, owner): (&Viewer, &str),
+        limit: u32,
+    ) -> Result<Vec<TensorSighting>, StoreError> {
+        self.sightings("t.hash = $1", hash.to_string(), (viewer, owner), limit).await
+    }
+
+    /// Tensors of this shape, in models that the viewer may see; those of `owner` first, then what changed last.
+    pub async fn alike(
+        &self,
+        shape: &[u64],
+        (viewer, owner): (&Viewer, &str),
+        limit: u32,
+    ) -> Result<Vec<TensorSighting>, StoreError> {
+        self.sightings("t.shape = $1", encode_shape(shape), (viewer, owner), limit).await
+    }
+
+    /// Where the tensors of a source were seen, in models that the viewer may see.
+    pub async fn seen(
+        &self,
+        digest: &Sha256,
+        viewer: &Viewer,
+    ) -> Result<Option<(RepoKey, GitOid, String)>, StoreError> {
+        let mut binds = vec![digest.to_string()];
+        let sees = viewer.sees(&mut binds);
+        let sql = format!(
+            "SELECT p.repo, p.commit_oid, p.page FROM tensor_sources s JOIN repo_sources p ON p.source = s.id
+             JOIN repos r ON r.key = p.repo WHERE s.digest = $1 AND {sees} ORDER BY r.id LIMIT 1"
+        );
+        let statement = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        let row = binds
+            .iter()
+            .fold(statement, |q, value| q.bind(value))
+            .fetch_optional(&self.0.pool)
+            .await
+            .map_err(StoreError::database("looking for a source of tensors"))?;
+        let found = |row| Ok((RepoKey::from(text(row, "repo")?), parsed(row, "commit_oid")?, text(row, "page")?));
+        row.as_ref().map(found).transpose()
+    }
+
+    async fn sightings(
+        &self,
+        which: &'static str,
+        key: String,
+        (viewer, owner): (&Viewer, &str),
+        limit: u32,
+    ) -> Result<Vec<TensorSighting>, StoreError> {
+        let mut binds = vec![key];
+        let sees = viewer.sees(&mut binds);
+        binds.push(owner.to_owned());
+        let owned = binds.len();
+        let sql = format!(
+            "SELECT t.*, p.repo, p.commit_oid, p.page, s.digest FROM tensors t
+             JOIN tensor_sources s ON s.id = t.source JOIN repo_sources p ON p.source = t.source
+             JOIN repos r ON r.key = p.repo WHERE {which} AND {sees}
+             ORDER BY CASE WHEN r.owner = ${owned} THEN 0 ELSE 1 END, r.updated_at DESC, r.id, t.place LIMIT {limit}"
+        );
+        let statement = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        let rows = binds
+            .iter()
+            .fold(statement, |q, value| q.bind(value))
+            .fetch_all(&self.0.pool)
+            .await
+            .map_err(StoreError::database("looking for a tensor"))?;
+        rows.iter()
+            .map(|row| {
+                Ok(TensorSighting {
+                    repo: RepoKey::from(text(row, "repo")?),
+                    commit: parsed(row, "commit_oid")?,
+                    page: text(row, "page")?,
+                    source: parsed(row, "digest")?,
+                    tensor: tensor(row)?,
+                })
+            })
+            .collect()
     }
 }
 

@@ -41,13 +41,18 @@ on_both_engines! {
     concurrent_writers_queue
     a_newer_schema_is_refused
     work_is_done_by_one_and_not_lost
+    settings_are_set_and_taken_away
     the_same_tensor_is_found_only_where_the_viewer_may_look
     readings_belong_to_their_version
     a_conversion_is_kept_with_its_repository
     a_comparison_is_kept_for_whoever_has_both_sides
+    a_feed_replaces_what_it_said_and_nothing_else
+    what_an_advisory_concerns_is_told_once
 }
 
-async fn empty_postgres(name: &str) -> Option<Catalog> {
+mod verdicts;
+
+pub(super) async fn empty_postgres(name: &str) -> Option<Catalog> {
     let Ok(url) = std::env::var("WH_TEST_POSTGRES") else {
         eprintln!("WH_TEST_POSTGRES is not set: not run on PostgreSQL");
         return None;
@@ -96,6 +101,36 @@ fn repo(id: &str, owner: &Account, private: bool) -> RepoRecord {
     }
 }
 
+/// Puts contents without bytes on record.
+async fn know(catalog: &Catalog, digests: &[Sha256]) {
+    let content = |sha256: &Sha256| Content {
+        record: ContentRecord { sha256: *sha256, size_bytes: 6, file_hash: XetHash::from_bytes(sha256.0) },
+        terms: Vec::new(),
+    };
+    let contents: Vec<Content> = digests.iter().map(content).collect();
+    catalog.contents().add_apart(&contents).await.unwrap();
+}
+
+/// Puts xorbs on record.
+async fn store(catalog: &Catalog, hashes: &[XetHash]) {
+    let id = catalog.packs().begin(5).await.unwrap();
+    let xorb = |hash: &XetHash| XorbRecord {
+        hash: *hash,
+        pack: id.clone(),
+        form: XorbForm::Arrived,
+        depth: 0,
+        encoder: 0,
+        body_offset: 16,
+        body_len: 100,
+        index_offset: 116,
+        index_len: 48,
+        raw_len: 200,
+        chunks: 1,
+    };
+    let xorbs = hashes.iter().map(xorb).collect();
+    catalog.packs().seal(&SealedPack { id: id.clone(), size_bytes: 300, xorbs, dedup: Vec::new() }).await.unwrap();
+}
+
 async fn accounts_are_unique_without_regard_to_case(catalog: Catalog) {
     let accounts = catalog.accounts();
     let ada = accounts.add(user("__Ada__")).await.unwrap();
@@ -120,6 +155,7 @@ async fn tokens_are_found_by_their_secret_only(catalog: Catalog) {
         name: "laptop".into(),
         scope: Scope::Write,
         repos: Some(vec![RepoKey::from("r1".to_owned()), RepoKey::from("r2".to_owned())]),
+        automated: true,
         created_at_ms: 5,
         expires_at_ms: Some(9),
         last_used_at_ms: None,
@@ -182,10 +218,12 @@ async fn repositories_are_listed_for_those_who_may_see_them(catalog: Catalog) {
     assert_eq!(ids(&RepoQuery { author: Some("LAB".into()), ..all.clone() }, &of(&bob)).await, ["lab/shared"]);
 
     let digest = Sha256::of(b"secret");
-    catalog.contents().give(&hidden.key, &digest).await.unwrap();
+    know(&catalog, &[digest]).await;
+    catalog.contents().give(&hidden.key, &digest, 1).await.unwrap();
     let visible = async |viewer: Viewer| catalog.repos().content_visible(&digest.to_string(), &viewer).await.unwrap();
     assert!(visible(of(&ada)).await && !visible(of(&bob)).await && !visible(Viewer::default()).await);
     let xorb = XetHash::from_bytes([3; 32]);
+    store(&catalog, &[xorb]).await;
     catalog.packs().hold(&[xorb], &hidden.key, &ada.id).await.unwrap();
     let seen =
         async |viewer: Viewer| !catalog.repos().visible_xorbs(&[xorb.to_string()], &viewer).await.unwrap().is_empty();
@@ -213,7 +251,18 @@ async fn a_moved_repository_answers_under_its_old_id(catalog: Catalog) {
 
 async fn refs_move_only_from_where_they_are(catalog: Catalog) {
     let (repo, main) = (RepoKey::from("r".to_owned()), "refs/heads/main");
-    let [a, b, c] = [1, 2, 3].map(|n| GitOid([n; 20]));
+    know(&catalog, &[Sha256([5; 32])]).await;
+    let [a, b, c] = ["a", "b", "c"].map(|name| new_commit(&repo, None, name));
+    for commit in [&a, &b, &c] {
+        let ref_name = format!("refs/heads/{}", commit.fingerprint);
+        catalog
+            .commits()
+            .add(&NewCommit { ref_name: ref_name.clone(), ..new_commit(&repo, None, &commit.fingerprint) })
+            .await
+            .unwrap();
+        catalog.refs().delete(&repo, &ref_name).await.unwrap();
+    }
+    let [a, b, c] = [a.oid, b.oid, c.oid];
     let swing = async |old, new| catalog.refs().swing(&repo, main, old, new).await;
     swing(None, a).await.unwrap();
     swing(None, a).await.unwrap();
@@ -221,6 +270,7 @@ async fn refs_move_only_from_where_they_are(catalog: Catalog) {
     swing(Some(a), b).await.unwrap();
     swing(Some(a), b).await.unwrap();
     assert!(matches!(swing(Some(a), c).await, Err(StoreError::RefMoved { .. })));
+    assert!(matches!(swing(Some(b), GitOid([9; 20])).await, Err(StoreError::Gone { .. })), "there is no such commit");
     assert_eq!(catalog.refs().read(&repo, main).await.unwrap(), Some(b));
     assert_eq!(catalog.refs().list(&repo).await.unwrap(), [RefRecord { name: main.into(), target: b }]);
     assert!(catalog.refs().delete(&repo, main).await.unwrap());
@@ -243,6 +293,7 @@ fn new_commit(repo: &RepoKey, old: Option<GitOid>, message: &str) -> NewCommit {
         data,
         trees: vec![(commit.tree, vec![])],
         blobs: vec![BlobRecord { oid: GitOid([4; 20]), sha256: Sha256([5; 32]), size_bytes: 6, lfs: true }],
+        waiting: vec![(Sha256([5; 32]), "a.bin".to_owned())],
         fingerprint: message.into(),
         now_ms: 9,
     }
@@ -251,6 +302,9 @@ fn new_commit(repo: &RepoKey, old: Option<GitOid>, message: &str) -> NewCommit {
 async fn a_commit_is_recorded_whole_or_not_at_all(catalog: Catalog) {
     let repo = RepoKey::from("r".to_owned());
     let commits = catalog.commits();
+    let unknown = commits.add(&new_commit(&repo, None, "unknown")).await;
+    assert!(matches!(unknown, Err(StoreError::Gone { .. })), "no commit names what is not stored: {unknown:?}");
+    know(&catalog, &[Sha256([5; 32])]).await;
     let first = new_commit(&repo, None, "first");
     commits.add(&first).await.unwrap();
     commits.add(&first).await.unwrap();
@@ -285,17 +339,17 @@ async fn contents_and_xorbs_survive_the_round_trip(catalog: Catalog) {
         record: ContentRecord { sha256: Sha256([1; 32]), size_bytes: 1 << 40, file_hash: hash(2) },
         terms: vec![Term { xorb: hash(3), unpacked_bytes: u32::MAX, start: 1, end: 8192 }; 3],
     };
-    catalog.contents().add(&repo, std::slice::from_ref(&content)).await.unwrap();
-    assert_eq!(catalog.contents().get(&Sha256([1; 32])).await.unwrap().as_ref(), Some(&content));
-    assert_eq!(catalog.contents().by_file_hash(&hash(2)).await.unwrap().as_ref(), Some(&content));
-    assert_eq!(catalog.contents().records(&[Sha256([1; 32]), Sha256([2; 32])]).await.unwrap(), [content.record]);
-    assert_eq!(catalog.contents().given_bytes(&repo).await.unwrap(), 1 << 40);
+    let early = catalog.contents().add(&repo, std::slice::from_ref(&content), 1).await;
+    assert!(matches!(early, Err(StoreError::Gone { .. })), "its bytes are not stored: {early:?}");
 
     let id = catalog.packs().begin(5).await.unwrap();
     assert_eq!(catalog.packs().unsealed(6).await.unwrap(), std::slice::from_ref(&id));
     let xorb = XorbRecord {
         hash: hash(3),
         pack: id.clone(),
+        form: XorbForm::Arrived,
+        depth: 0,
+        encoder: 0,
         body_offset: 16,
         body_len: 100,
         index_offset: 116,
@@ -306,6 +360,12 @@ async fn contents_and_xorbs_survive_the_round_trip(catalog: Catalog) {
     let sealed =
         SealedPack { id: id.clone(), size_bytes: 300, xorbs: vec![xorb.clone()], dedup: vec![(hash(4), hash(3))] };
     assert_eq!(catalog.packs().seal(&sealed).await.unwrap(), 1);
+
+    catalog.contents().add(&repo, std::slice::from_ref(&content), 1).await.unwrap();
+    assert_eq!(catalog.contents().get(&Sha256([1; 32])).await.unwrap().as_ref(), Some(&content));
+    assert_eq!(catalog.contents().by_file_hash(&hash(2)).await.unwrap().as_ref(), Some(&content));
+    assert_eq!(catalog.contents().records(&[Sha256([1; 32]), Sha256([2; 32])]).await.unwrap(), [content.record]);
+    assert_eq!(catalog.contents().given_bytes(&repo).await.unwrap(), 1 << 40);
     assert_eq!(catalog.packs().xorbs(&[hash(3), hash(9)]).await.unwrap(), std::slice::from_ref(&xorb));
     assert_eq!(catalog.packs().with_chunks(&[hash(4)]).await.unwrap(), [xorb]);
     assert_eq!(catalog.packs().totals().await.unwrap(), (1, 300));
@@ -325,7 +385,7 @@ async fn more_rows_than_fit_one_statement_are_all_recorded(catalog: Catalog) {
             Content { record: ContentRecord { sha256: digest(i), size_bytes: i as u64, file_hash }, terms: Vec::new() }
         };
         let contents: Vec<Content> = (0..count).map(content).collect();
-        catalog.contents().add(&repo, &contents).await.unwrap();
+        catalog.contents().add(&repo, &contents, 1).await.unwrap();
         let digests: Vec<Sha256> = (0..count + 5).map(digest).collect();
         let mut found = catalog.contents().records(&digests).await.unwrap();
         found.sort_unstable_by_key(|record| record.size_bytes);
@@ -337,6 +397,7 @@ async fn more_rows_than_fit_one_statement_are_all_recorded(catalog: Catalog) {
 
 async fn folders_change_only_where_they_are_touched(catalog: Catalog) {
     let repo = RepoKey::from("r".to_owned());
+    know(&catalog, &[Sha256([5; 32])]).await;
     let blob = |n| GitOid([n; 20]);
     let mut edit = TreeEdit::new(None);
     for (path, n) in [("a/b/c.txt", 1), ("a/d.txt", 2), ("e.txt", 3)] {
@@ -370,6 +431,7 @@ async fn folders_change_only_where_they_are_touched(catalog: Catalog) {
 }
 
 async fn concurrent_writers_queue(catalog: Catalog) {
+    know(&catalog, &[Sha256([5; 32])]).await;
     let writers = (0..20).map(|n| {
         let catalog = catalog.clone();
         tokio::spawn(async move {
@@ -411,7 +473,33 @@ async fn work_is_done_by_one_and_not_lost(catalog: Catalog) {
     assert_eq!(jobs.release(410).await.unwrap(), 1, "its worker died");
     assert_eq!(jobs.take("read", 410, 500, 3).await.unwrap(), None, "three attempts are enough");
     jobs.add("read", &last.subject, 410).await.unwrap();
-    assert_eq!(jobs.take("read", 410, 500, 3).await.unwrap().unwrap().attempts, 1, "asked for anew");
+    let held = jobs.take("read", 410, 500, 3).await.unwrap().unwrap();
+    assert_eq!(held.attempts, 1, "asked for anew");
+    jobs.put_back(&held, 420).await.unwrap();
+    jobs.put_back(&held, 430).await.unwrap();
+    let again = jobs.take("read", 420, 500, 3).await.unwrap().unwrap();
+    assert_eq!((again.attempts, again.error.as_str()), (1, "no luck"), "put back is not tried");
+    jobs.add_all("old", &[("x".to_owned(), 7), ("y".to_owned(), 6)]).await.unwrap();
+    jobs.add_all("old", &[("x".to_owned(), 9)]).await.unwrap();
+    let first = jobs.take("old", 10, 100, 1).await.unwrap().unwrap();
+    assert_eq!(first.subject, "y", "each is due at its own time");
+    assert_eq!(jobs.counts("old", 1).await.unwrap(), JobCounts { waiting: 1, running: 1, failed: 0 });
+    jobs.fail(&first, "full", 20).await.unwrap();
+    assert_eq!(jobs.counts("old", 1).await.unwrap(), JobCounts { waiting: 1, running: 0, failed: 1 });
+    assert_eq!(jobs.counts("none", 1).await.unwrap(), JobCounts::default());
+    let troubled = jobs.troubled("old", 10).await.unwrap();
+    assert_eq!(troubled.iter().map(|job| job.error.as_str()).collect::<Vec<_>>(), ["full"]);
+}
+
+async fn settings_are_set_and_taken_away(catalog: Catalog) {
+    let settings = catalog.settings();
+    assert_eq!(settings.get("a").await.unwrap(), None);
+    settings.set("a", "1").await.unwrap();
+    settings.set("a", "2").await.unwrap();
+    assert_eq!(settings.get("a").await.unwrap().as_deref(), Some("2"));
+    assert_eq!(settings.get_or_insert("a", "3").await.unwrap(), "2");
+    settings.remove("a").await.unwrap();
+    assert_eq!(settings.get("a").await.unwrap(), None);
 }
 
 async fn the_same_tensor_is_found_only_where_the_viewer_may_look(catalog: Catalog) {
@@ -464,6 +552,17 @@ async fn the_same_tensor_is_found_only_where_the_viewer_may_look(catalog: Catalo
     assert_eq!(ids(5, &[2, 3], &owner).await, ["ada/hidden x.gguf", "ada/open model.safetensors"]);
     assert_eq!(ids(6, &[2, 3], &owner).await, ["ada/open model.safetensors"], "another shape is another tensor");
     assert!(ids(5, &[2, 3], &Viewer { only: Some(vec![]), ..owner.clone() }).await.len() == 1);
+    let sources = |found: Vec<TensorSighting>| found.into_iter().map(|seen| seen.source).collect::<Vec<_>>();
+    let stranger = (&Viewer::default(), "");
+    let twins = tensors.twins(&many[5].hash, stranger, 10).await.unwrap();
+    assert_eq!((twins[0].repo.clone(), twins[0].commit, twins[0].tensor.offset), (open.key.clone(), commit, 120));
+    assert_eq!(sources(twins), [first], "not what another keeps to themselves");
+    assert_eq!(sources(tensors.twins(&many[5].hash, (&owner, &ada.id), 10).await.unwrap()).len(), 2);
+    assert_eq!(sources(tensors.alike(&[6], stranger, 10).await.unwrap()), []);
+    assert_eq!(sources(tensors.alike(&[6], (&owner, &ada.id), 10).await.unwrap()), [second]);
+    assert_eq!(tensors.alike(&[2, 3], (&owner, &ada.id), 7).await.unwrap().len(), 7);
+    assert_eq!(tensors.seen(&second, &Viewer::default()).await.unwrap(), None);
+    assert_eq!(tensors.seen(&second, &owner).await.unwrap(), Some((hidden.key.clone(), commit, String::new())));
     catalog.repos().delete(&open.key).await.unwrap();
     assert!(ids(5, &[2, 3], &Viewer::default()).await.is_empty());
 }
@@ -520,6 +619,10 @@ async fn a_conversion_is_kept_with_its_repository(catalog: Catalog) {
         sha256: Sha256::of(path.as_bytes()),
     };
     let outputs = [output("z", 1 << 40), output("a", 0)];
+    let early = conversions.finish(&asked.key, &[output("z", 1)], "{}", 8).await;
+    assert!(matches!(early, Err(StoreError::Gone { .. })), "its bytes are not stored: {early:?}");
+    know(&catalog, &[output("z", 1).sha256]).await;
+    know(&catalog, &outputs.iter().map(|output| output.sha256).collect::<Vec<_>>()).await;
     conversions.finish(&asked.key, &[output("z", 1)], "{}", 8).await.unwrap();
     conversions.finish(&asked.key, &outputs, "{\"a\":1}", 9).await.unwrap();
     assert_eq!(conversions.outputs(&asked.key).await.unwrap(), outputs, "done twice is once");
@@ -589,4 +692,81 @@ async fn a_comparison_is_kept_for_whoever_has_both_sides(catalog: Catalog) {
     comparisons.refuse(&asked.key, "too late").await.unwrap();
     assert_eq!(catalog.jobs().get(jobs::COMPARE, &job.subject).await.unwrap(), None, "it is there already");
     assert_eq!(comparisons.get(&asked.key).await.unwrap().unwrap().error, "", "what is done stays done");
+}
+
+fn feed(name: &str, digest: u8, ids: &[&str]) -> (FeedRecord, Vec<AdvisoryRecord>) {
+    let record = FeedRecord {
+        name: name.into(),
+        place: format!("/feeds/{name}.json"),
+        repo: None,
+        digest: Sha256([digest; 32]),
+        advisories: ids.len() as u64,
+        imported_at_ms: 5,
+    };
+    let of =
+        |id: &&str| AdvisoryRecord { id: (*id).into(), feed: name.into(), document: format!("{{\"n\": {digest}}}") };
+    (record, ids.iter().map(of).collect())
+}
+
+async fn a_feed_replaces_what_it_said_and_nothing_else(catalog: Catalog) {
+    let advisories = catalog.advisories();
+    let repo = RepoKey::from("r".to_owned());
+    assert!(!advisories.concern(&repo).await.unwrap());
+    let many: Vec<String> = (0..300).map(|number| format!("L-{number:03}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let (lab, said) = feed("lab", 1, &many);
+    assert!(advisories.put_feed(&lab, &said).await.unwrap());
+    assert!(!advisories.put_feed(&lab, &said).await.unwrap(), "it says what it said");
+    assert!(catalog.jobs().get(jobs::ADVISE, super::advisories::EVERYTHING).await.unwrap().is_some());
+    let (other, clash) = feed("other", 2, &["X-1", "L-299"]);
+    assert!(matches!(advisories.put_feed(&other, &clash).await, Err(StoreError::Exists { .. })));
+    assert_eq!(advisories.feeds().await.unwrap(), [lab]);
+    assert_eq!(advisories.all().await.unwrap().len(), 300);
+    let (lab, said) = feed("lab", 3, &["L-001"]);
+    assert!(advisories.put_feed(&lab, &said).await.unwrap());
+    assert_eq!(advisories.all().await.unwrap(), said);
+    assert!(advisories.put_feed(&other, &clash).await.unwrap());
+    assert!(advisories.remove_feed("lab", 9).await.unwrap() && !advisories.remove_feed("lab", 9).await.unwrap());
+    assert_eq!(advisories.get("L-001").await.unwrap(), None);
+    assert_eq!(advisories.get("X-1").await.unwrap().unwrap().feed, "other");
+    assert!(advisories.concern(&repo).await.unwrap());
+}
+
+async fn what_an_advisory_concerns_is_told_once(catalog: Catalog) {
+    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let record = repo("ada/m", &ada, false);
+    let key = record.key.clone();
+    catalog.repos().add(&record).await.unwrap();
+    know(&catalog, &[Sha256([5; 32])]).await;
+    let first = new_commit(&key, None, "first");
+    catalog.commits().add(&first).await.unwrap();
+    let second = new_commit(&key, Some(first.oid), "second");
+    catalog.commits().add(&second).await.unwrap();
+    let advisories = catalog.advisories();
+    let found = |commit: GitOid, advisory: &str| MatchRecord {
+        repo: key.clone(),
+        commit,
+        advisory: advisory.into(),
+        severity: "high".into(),
+        evidence: "[]".into(),
+        found_at_ms: 0,
+    };
+    advisories.set_matches(&key, &first.oid, &[found(first.oid, "A"), found(first.oid, "B")], 7).await.unwrap();
+    assert!(advisories.see_notice(&key, "A", 8).await.unwrap() && !advisories.see_notice(&key, "C", 8).await.unwrap());
+    advisories.set_matches(&key, &first.oid, &[found(first.oid, "A")], 9).await.unwrap();
+    let kept = advisories.matches(&key, Some(&first.oid)).await.unwrap();
+    assert_eq!(kept, [MatchRecord { found_at_ms: 7, ..found(first.oid, "A") }]);
+    let told = advisories.notices(&key).await.unwrap();
+    let told: Vec<_> = told.iter().map(|notice| (notice.advisory.as_str(), notice.seen_at_ms)).collect();
+    assert_eq!(told, [("A", Some(8))], "B concerns nothing any more, and A is no news");
+    assert_eq!(advisories.commits_of(&key, false, 10).await.unwrap().len(), 2, "the head, and what was concerned");
+    advisories.set_matches(&key, &first.oid, &[], 9).await.unwrap();
+    assert_eq!(advisories.commits_of(&key, false, 10).await.unwrap(), [second.oid]);
+    assert_eq!(advisories.commits_of(&key, true, 10).await.unwrap().len(), 2);
+    assert_eq!(advisories.repos_with_files(&["05".repeat(32)]).await.unwrap(), std::slice::from_ref(&key));
+    assert!(advisories.repos_with_tensors(&["05".repeat(32)]).await.unwrap().is_empty());
+    assert_eq!(advisories.repos_after("", 10).await.unwrap(), std::slice::from_ref(&key));
+    advisories.set_matches(&key, &second.oid, &[found(second.oid, "A")], 9).await.unwrap();
+    catalog.repos().delete(&key).await.unwrap();
+    assert!(advisories.all_matches(10).await.unwrap().is_empty() && advisories.notices(&key).await.unwrap().is_empty());
 }

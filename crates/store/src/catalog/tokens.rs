@@ -36,6 +36,8 @@ pub struct TokenRecord {
     pub scope: Scope,
     /// The only repositories it may be used on; `None` means all.
     pub repos: Option<Vec<RepoKey>>,
+    /// Whether a program holds it, and no person who could be asked.
+    pub automated: bool,
     /// Milliseconds since 1970.
     pub created_at_ms: i64,
     /// Milliseconds since 1970 from which it is no longer valid.
@@ -48,7 +50,7 @@ pub struct TokenRecord {
 #[derive(Debug)]
 pub struct Tokens<'a>(pub(super) &'a Catalog);
 
-const COLUMNS: &str = "t.id AS token_id, t.account, t.name AS token_name, t.scope, t.limited, t.created_at AS token_created_at, t.expires_at, t.last_used_at";
+const COLUMNS: &str = "t.id AS token_id, t.account, t.name AS token_name, t.scope, t.limited, t.automated, t.created_at AS token_created_at, t.expires_at, t.last_used_at";
 
 impl Tokens<'_> {
     /// Adds a token whose secret is `secret`.
@@ -59,8 +61,8 @@ impl Tokens<'_> {
         let failed = "adding a token";
         let mut tx = self.0.write().await?;
         let added = sqlx::query(
-            "INSERT INTO tokens (id, account, name, hash, scope, limited, created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (hash) DO NOTHING",
+            "INSERT INTO tokens (id, account, name, hash, scope, limited, created_at, expires_at, automated)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (hash) DO NOTHING",
         )
         .bind(&token.id)
         .bind(&token.account)
@@ -70,6 +72,7 @@ impl Tokens<'_> {
         .bind(i64::from(token.repos.is_some()))
         .bind(token.created_at_ms)
         .bind(token.expires_at_ms)
+        .bind(i64::from(token.automated))
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(failed))?;
@@ -157,6 +160,7 @@ impl Tokens<'_> {
             name: text(row, "token_name")?,
             scope: parsed(row, "scope")?,
             repos,
+            automated: number(row, "automated")? != 0,
             created_at_ms: number(row, "token_created_at")?,
             expires_at_ms: row.try_get("expires_at").map_err(StoreError::database(failed))?,
             last_used_at_ms: row.try_get("last_used_at").map_err(StoreError::database(failed))?,

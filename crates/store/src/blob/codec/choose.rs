@@ -2,16 +2,18 @@
 
 use weighthouse_format::Dtype;
 
+use super::drift::{self, Drift};
 use super::error::CodecError;
+use super::frame::{self, Style};
 use super::kind::{self, Kind};
 use super::{Block, Codec, Descriptor, Level, block_bytes, cast, delta, given, planes};
 
 /// A delta is taken when it has at most this share of the size that planes have.
-const DELTA_PERCENT: usize = 85;
+const DELTA_PERCENT: u64 = 85;
 /// Given planes of the cold level are taken from this share on.
-const GIVEN_PER_MILLE: usize = 997;
+const GIVEN_PER_MILLE: u64 = 997;
 /// Quantised blocks are coded when this share of them or less is left.
-const QUANTISED_PERCENT: usize = 95;
+const QUANTISED_PERCENT: u64 = 95;
 /// Samples that are tried, and bytes of each.
 const SAMPLES: usize = 3;
 const SAMPLE_BYTES: usize = 32 << 10;
@@ -50,41 +52,63 @@ pub struct Plan {
     base: Option<Dtype>,
     level: Level,
     codec: Codec,
-    shrinkage: u32,
+    drift: Drift,
 }
 
 impl Plan {
-    /// Tries all codecs on samples. Without samples the plan is planes.
+    /// For bytes that are no numbers: headers, text, records between tensors. Each block becomes a zstd frame or planes,
+    /// whichever is smaller.
+    #[must_use]
+    pub fn bytes(level: Level) -> Self {
+        Self { dtype: Dtype::U8, base: None, level, codec: Codec::Zstd, drift: Drift::NONE }
+    }
+
+    /// Tries all codecs on samples. Without samples the plan is planes; for bytes, and text among them, each block then
+    /// becomes what is smaller of planes and a zstd frame.
     #[must_use]
     pub fn choose(dtype: Dtype, base: Option<Dtype>, level: Level, samples: &[Sample]) -> Self {
-        let plan = |codec, shrinkage| Self { dtype, base, level, codec, shrinkage };
-        if base.is_none() && level == Level::Fast && !dtype.is_quantised() {
-            return plan(Codec::Planes, 0);
+        let plan = |codec, drift| Self { dtype, base, level, codec, drift };
+        let bytes = Kind::of(dtype).unit() == 1;
+        if samples.is_empty() {
+            return plan(if bytes { Codec::Zstd } else { Codec::Planes }, Drift::NONE);
         }
-        let raw: usize = samples.iter().map(|sample| sample.raw.len()).sum();
-        let size = |codec, shrinkage| -> usize {
-            let coded = samples.iter().map(|sample| plan(codec, shrinkage).code(sample.raw, sample.base));
-            coded.map(|coded| coded.map_or(usize::MAX >> 8, |coded| coded.len())).sum()
+        if base.is_none() && level == Level::Fast && !dtype.is_quantised() && !bytes {
+            return plan(Codec::Planes, Drift::NONE);
+        }
+        let raw: u64 = samples.iter().map(|sample| sample.raw.len() as u64).sum();
+        // More than any sample, and little enough to be added and multiplied: what cannot be coded never wins.
+        let never = 1 << 40;
+        let size = |codec, drift| -> u64 {
+            let coded = samples.iter().map(|sample| plan(codec, drift).code(sample.raw, sample.base));
+            coded.map(|coded| coded.map_or(never, |coded| coded.len() as u64)).sum()
         };
-        let alone = size(Codec::Planes, 0);
+        let alone = size(Codec::Planes, Drift::NONE);
         let mut best = (Codec::Planes, alone);
         if dtype.is_quantised() && alone * 100 > raw * QUANTISED_PERCENT {
             best = (Codec::Raw, raw);
         }
         if level == Level::Cold && !dtype.is_quantised() {
-            let size = size(Codec::Given, 0);
+            let size = size(Codec::Given, Drift::NONE);
             if size * 1000 < best.1 * GIVEN_PER_MILLE {
                 best = (Codec::Given, size);
             }
         }
-        let mut shrinkage = 0;
+        // Numbers of several bytes repeat where they are indices or masks, and their planes show it.
+        if bytes || dtype.is_quantised() || level == Level::Cold {
+            let size = size(Codec::Zstd, Drift::NONE);
+            if size * 100 <= raw * QUANTISED_PERCENT && size < best.1 {
+                best = (Codec::Zstd, size);
+            }
+        }
+        let mut drift = Drift::NONE;
         if base.is_some() {
-            let mut smallest = size(Codec::Delta, 0);
-            for sample in samples.iter().filter(|_| base == Some(dtype)) {
-                let tried = sample.base.map_or(0, |base| delta::shrinkage(sample.raw, base, dtype));
-                let size = if tried > 0 { size(Codec::Delta, tried) } else { smallest };
-                if size < smallest {
-                    (smallest, shrinkage) = (size, tried);
+            let mut smallest = size(Codec::Delta, drift);
+            for Sample { raw, base: beside } in samples.iter().filter(|_| base == Some(dtype)) {
+                for guess in beside.map_or_else(Vec::new, |base| drift::guesses(raw, base, Kind::of(dtype))) {
+                    let size = if guess == drift { smallest } else { size(Codec::Delta, guess) };
+                    if size < smallest {
+                        (smallest, drift) = (size, guess);
+                    }
                 }
             }
             let size = smallest;
@@ -92,7 +116,7 @@ impl Plan {
                 best = (Codec::Delta, size);
             }
         }
-        plan(best.0, shrinkage)
+        plan(best.0, drift)
     }
 
     /// Tries all codecs on samples of a tensor that is in memory.
@@ -132,7 +156,13 @@ impl Plan {
     pub fn encode_block(&self, raw: &[u8], base: Option<&[u8]>) -> Block {
         let (codec, bytes) = self.derive(raw, base).map(|recipe| (Codec::Derived, recipe)).unwrap_or_else(|| {
             // Given planes without a base are those of the scale alone.
-            let coded = self.code(raw, base).map(|coded| (self.codec, coded));
+            let mut coded = self.code(raw, base).map(|coded| (self.codec, coded));
+            if self.codec == Codec::Zstd {
+                // What lies between tensors is of many kinds, and a sample tells little.
+                let planes = Self { codec: Codec::Planes, ..*self }.code(raw, base);
+                let smaller = |planes: &Vec<u8>| coded.as_ref().is_none_or(|(_, zstd)| planes.len() < zstd.len());
+                coded = planes.filter(smaller).map(|planes| (Codec::Planes, planes)).or(coded);
+            }
             coded.filter(|(_, coded)| coded.len() < raw.len()).unwrap_or_else(|| (Codec::Raw, raw.to_vec()))
         });
         let descriptor = Descriptor {
@@ -175,11 +205,15 @@ impl Plan {
             }
             Codec::Delta => match base {
                 Some((base, base_dtype)) if raw.len().is_multiple_of(kind.word) => {
-                    delta::encode(raw, self.dtype, (base, base_dtype), self.shrinkage, self.level, &mut out)
+                    delta::encode(raw, self.dtype, (base, base_dtype), &self.drift, self.level, &mut out)
                 }
                 _ => false,
             },
             Codec::Given => given::encode(raw, self.dtype, base, &mut out),
+            Codec::Zstd => {
+                out = frame::compress(raw, Style::Text(self.level));
+                !out.is_empty()
+            }
         };
         done.then_some(out)
     }

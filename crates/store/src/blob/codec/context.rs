@@ -3,7 +3,8 @@
 //! How large a difference is depends on two things: the step of the base's exponent, and how far training moved that row.
 //! Each segment of [`SEGMENT`] elements therefore has a scale (0 to 15), and each pair of scale and exponent belongs to
 //! one of at most sixteen classes with a table of frequencies each. The encoder orders the pairs by the mean of their
-//! symbols and joins neighbours as long as that saves bytes.
+//! symbols and joins neighbours as long as that saves bytes. A segment of scale [`QUIET`] has only zeros for symbols, which
+//! are not stored.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -24,6 +25,8 @@ use super::{Level, plane};
 pub const SEGMENT: usize = 128;
 /// Scales there are.
 pub const SCALES: usize = 16;
+/// The scale of a segment whose symbols are all zero.
+pub const QUIET: u8 = SCALES as u8 - 1;
 
 const DAMAGED: CodecError = CodecError::Damaged { what: "classes of symbols" };
 
@@ -84,10 +87,15 @@ fn log2(value: f32) -> f32 {
 /// Appends the coded symbols.
 ///
 /// - `exponents`: one for each symbol
-/// - `scales`: one for each segment
+/// - `scales`: one for each segment; [`QUIET`] only where all symbols are zero
 pub fn encode(symbols: &[u8], exponents: &[u8], scales: &[u8], level: Level, out: &mut Vec<u8>) {
     plane::encode(scales, level, out);
-    let groups = classes(symbols, exponents, scales);
+    let segments = symbols.chunks(SEGMENT).zip(exponents.chunks(SEGMENT)).zip(scales);
+    let live: Vec<Segment> = segments
+        .filter(|(_, scale)| **scale != QUIET)
+        .map(|((symbols, exponents), &scale)| Segment { symbols, exponents, scale: scale.into() })
+        .collect();
+    let groups = classes(&live);
     let mut map = vec![[0u8; 256]; SCALES];
     for (class, group) in (0..).zip(&groups) {
         for &(scale, exponent) in &group.members {
@@ -96,10 +104,23 @@ pub fn encode(symbols: &[u8], exponents: &[u8], scales: &[u8], level: Level, out
     }
     let levels: Vec<Levels> = groups.iter().map(|group| Levels::of(&group.counts)).collect();
     append(&tables(&groups, &mut map, &levels), out);
-    let mut coded = Vec::new();
     let frequencies: Vec<[u16; 256]> = levels.iter().map(Levels::frequencies).collect();
-    rans::Encoder::new(&frequencies).encode(symbols, &classes_of(exponents.to_vec(), scales, &map), &mut coded);
+    let (mut symbols, mut classes) = (Vec::with_capacity(symbols.len()), Vec::with_capacity(symbols.len()));
+    for segment in &live {
+        symbols.extend_from_slice(segment.symbols);
+        let row = &map[segment.scale];
+        classes.extend(segment.exponents.iter().map(|&exponent| row[usize::from(exponent)]));
+    }
+    let mut coded = Vec::new();
+    rans::Encoder::new(&frequencies).encode(&symbols, &classes, &mut coded);
     append(&coded, out);
+}
+
+/// A segment that has symbols.
+struct Segment<'a> {
+    symbols: &'a [u8],
+    exponents: &'a [u8],
+    scale: usize,
 }
 
 fn append(part: &[u8], out: &mut Vec<u8>) {
@@ -108,17 +129,17 @@ fn append(part: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Joins pairs into classes.
-fn classes(symbols: &[u8], exponents: &[u8], scales: &[u8]) -> Vec<Pairs> {
+fn classes(segments: &[Segment]) -> Vec<Pairs> {
     // Which counters each pair has; zero for none yet.
     let mut slots = vec![0u16; SCALES << 8];
     let mut counters: Vec<[u32; 256]> = Vec::new();
     let mut members = Vec::new();
-    for ((segment, exponents), &scale) in symbols.chunks(SEGMENT).zip(exponents.chunks(SEGMENT)).zip(scales) {
-        let row = &mut slots[usize::from(scale) << 8..][..256];
-        for (&symbol, &exponent) in segment.iter().zip(exponents) {
+    for &Segment { symbols, exponents, scale } in segments {
+        let row = &mut slots[scale << 8..][..256];
+        for (&symbol, &exponent) in symbols.iter().zip(exponents) {
             let slot = &mut row[usize::from(exponent)];
             if *slot == 0 {
-                members.push((usize::from(scale), usize::from(exponent)));
+                members.push((scale, usize::from(exponent)));
                 counters.push([0; 256]);
                 *slot = counters.len() as u16;
             }
@@ -192,31 +213,55 @@ fn tables(groups: &[Pairs], map: &mut [[u8; 256]], levels: &[Levels]) -> Vec<u8>
     bits.finish()
 }
 
-/// Turns the exponent of each symbol into its class.
-fn classes_of(mut exponents: Vec<u8>, scales: &[u8], map: &[[u8; 256]]) -> Vec<u8> {
-    for (segment, &scale) in exponents.chunks_mut(SEGMENT).zip(scales) {
-        let row = &map[usize::from(scale) % SCALES];
-        for exponent in segment {
-            *exponent = row[usize::from(*exponent)];
-        }
-    }
-    exponents
+/// Coded symbols, decoded: those of quiet segments are left out.
+pub struct Symbols {
+    /// The symbols of the other segments, one after another.
+    pub live: Vec<u8>,
+    /// The scale of every segment.
+    pub scales: Vec<u8>,
 }
 
 /// Takes coded symbols off the front of `data`.
 ///
-/// - `exponents`: those the encoder had, or as many zeros as there are symbols
+/// - `len`: how many there are, those of quiet segments with them
+/// - `exponents`: writes those that the encoder had for a segment, which are zeros before
 ///
 /// # Errors
 /// [`CodecError::Damaged`] when these are no coded symbols of that number.
-pub fn decode(data: &mut &[u8], exponents: Vec<u8>) -> Result<Vec<u8>, CodecError> {
-    let len = exponents.len();
+pub fn decode(
+    data: &mut &[u8],
+    len: usize,
+    mut exponents: impl FnMut(usize, &mut [u8]),
+) -> Result<Symbols, CodecError> {
     let mut scales = vec![0; len.div_ceil(SEGMENT)];
     plane::decode(data, &mut scales)?;
     if scales.iter().any(|&scale| usize::from(scale) >= SCALES) {
         return Err(DAMAGED);
     }
-    let mut bits = BitReader::new(take(data)?);
+    let (map, frequencies) = read_tables(take(data)?)?;
+    let mut classes = vec![0; len];
+    let mut live = 0;
+    for (i, &scale) in scales.iter().enumerate().filter(|(_, scale)| **scale != QUIET) {
+        let row = &map[usize::from(scale) % SCALES];
+        let end = (live + SEGMENT).min(live + len - i * SEGMENT);
+        let segment = classes.get_mut(live..end).ok_or(DAMAGED)?;
+        exponents(i, segment);
+        for exponent in segment {
+            *exponent = row[usize::from(*exponent)];
+        }
+        live = end;
+    }
+    classes.truncate(live);
+    let mut symbols = vec![0; live];
+    rans::Decoder::new(&frequencies)?.decode(take(data)?, &classes, &mut symbols)?;
+    Ok(Symbols { live: symbols, scales })
+}
+
+/// The class of every scale and exponent, and the frequencies of every class.
+type Tables = (Vec<[u8; 256]>, Vec<[u16; 256]>);
+
+fn read_tables(data: &[u8]) -> Result<Tables, CodecError> {
+    let mut bits = BitReader::new(data);
     let groups = bits.take(4)? as usize + 1;
     let (lowest, highest) = (bits.take(8)? as usize, bits.take(8)? as usize);
     let occurs = bits.take(16)?;
@@ -233,12 +278,13 @@ pub fn decode(data: &mut &[u8], exponents: Vec<u8>) -> Result<Vec<u8>, CodecErro
     if map.iter().flatten().any(|&class| usize::from(class) >= groups) {
         return Err(DAMAGED);
     }
-    let frequencies: Vec<[u16; 256]> =
+    // None at all where every segment is quiet.
+    if occurs == 0 {
+        return Ok((map, Vec::new()));
+    }
+    let frequencies =
         (0..groups).map(|_| Ok(Levels::read(&mut bits)?.frequencies())).collect::<Result<_, CodecError>>()?;
-    let classes = classes_of(exponents, &scales, &map);
-    let mut symbols = vec![0; len];
-    rans::Decoder::new(&frequencies)?.decode(take(data)?, &classes, &mut symbols)?;
-    Ok(symbols)
+    Ok((map, frequencies))
 }
 
 /// Takes a part with its length off the front.
@@ -249,12 +295,12 @@ pub fn take<'a>(data: &mut &'a [u8]) -> Result<&'a [u8], CodecError> {
     Ok(part)
 }
 
-/// Scales of segments from how large each is; zero is the last scale, and the largest of all the first.
+/// Scales of segments from how large each is; zero is [`QUIET`], and the largest of all the first.
 pub fn scales(sizes: impl Iterator<Item = f32>) -> Vec<u8> {
     // The exponent of a float is its logarithm.
-    let logs: Vec<u32> = sizes.map(|size| size.to_bits() >> 23).collect();
+    let logs: Vec<u32> = sizes.map(|size| size.abs().to_bits() >> 23).collect();
     let top = logs.iter().copied().max().unwrap_or(0);
-    let scale = |log: u32| if log == 0 { SCALES as u32 - 1 } else { (top - log).min(SCALES as u32 - 2) };
+    let scale = |log: u32| if log == 0 { QUIET.into() } else { (top - log).min(u32::from(QUIET) - 1) };
     logs.into_iter().map(|log| scale(log) as u8).collect()
 }
 

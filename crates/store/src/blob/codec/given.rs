@@ -76,7 +76,7 @@ pub fn decode(data: &[u8], dtype: Dtype, base: Option<&[u8]>, len: usize) -> Res
     let (&code, rest) = data.split_first().ok_or(DAMAGED)?;
     let (stored, mut rest) = rest.split_first_chunk::<4>().ok_or(DAMAGED)?;
     let given = match code {
-        NONE => vec![0; units],
+        NONE => Vec::new(),
         code => {
             let base_kind = Kind::of(kind::dtype(code)?);
             let (base, wanted) = (base.unwrap_or_default(), units * base_kind.word);
@@ -86,7 +86,13 @@ pub fn decode(data: &[u8], dtype: Dtype, base: Option<&[u8]>, len: usize) -> Res
             exponents(base, base_kind)
         }
     };
-    let top = context::decode(&mut rest, given)?;
+    let symbols = context::decode(&mut rest, units, |segment, exponents| {
+        for (exponent, &given) in exponents.iter_mut().zip(given.get(segment * SEGMENT..).unwrap_or_default()) {
+            *exponent = given;
+        }
+    })?;
+    // The exponents of a segment never add up to nothing.
+    let top = Some(symbols.live).filter(|top| top.len() == units).ok_or(DAMAGED)?;
     let raw = planes::decode_after(rest, kind, len, vec![top])?;
     delta::check(&raw, u32::from_le_bytes(*stored))?;
     Ok(raw)

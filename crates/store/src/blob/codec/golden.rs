@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use weighthouse_format::Dtype;
 
+use super::drift::Drift;
 use super::tests::{bytes, tuned, weights};
 use super::*;
 
@@ -53,10 +54,11 @@ fn blocks(dtype: Dtype) -> Vec<Block> {
         let mut planes = Vec::new();
         planes::encode(&data, kind, level, &mut planes);
         all.push(block(Codec::Planes, planes));
+        all.push(block(Codec::Zstd, frame::compress(&data, frame::Style::Text(level))));
     }
-    for shrinkage in [0, 40_000] {
+    for drift in [Drift::NONE, Drift::share(40_000), Drift::decay(3, 160)] {
         let mut delta = Vec::new();
-        assert!(delta::encode(&data, dtype, (&base, dtype), shrinkage, Level::Fast, &mut delta));
+        assert!(delta::encode(&data, dtype, (&base, dtype), &drift, Level::Fast, &mut delta));
         all.push(block(Codec::Delta, delta));
     }
     for base in [None, Some((&*base, dtype))] {
@@ -74,7 +76,7 @@ fn blocks(dtype: Dtype) -> Vec<Block> {
         // The base of such a block is the cast of the raw one.
         let copy = cast::cast(&data, dtype, half).unwrap_or_default();
         let mut delta = Vec::new();
-        assert!(delta::encode(&data, dtype, (&copy, half), 0, Level::Fast, &mut delta));
+        assert!(delta::encode(&data, dtype, (&copy, half), &Drift::NONE, Level::Fast, &mut delta));
         all.push(block(Codec::Delta, delta));
     }
     let mut recipe = vec![kind::code(dtype)];

@@ -9,13 +9,14 @@
 //!  block ─────┼ delta   integer difference in the order of values, coded given exponent and scale    delta, context, rans
 //!             ├ derived exactly the cast of the base: a checksum and nothing else                                  cast
 //!             ├ given   the exponents coded given scale and exponent of a base (cold level)               given, context
+//!             ├ zstd    one frame with matches, for bytes that are no numbers                                     frame
 //!             └ raw     what does not pay
 //! ```
 //!
 //! # A block: descriptor and bytes
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 1 | codec: 0 raw, 1 planes, 2 delta, 3 derived, 4 given |
+//! | 0 | 1 | codec: 0 raw, 1 planes, 2 delta, 3 derived, 4 given, 5 zstd |
 //! | 1 | 1 | element type, see `kind.rs` |
 //! | 2 | 2 | zero |
 //! | 4 | 4 | raw length u32, at most 1 MiB |
@@ -23,8 +24,8 @@
 //! | 12 | 4 | CRC-32C of the stored bytes u32 |
 //!
 //! Integers are little-endian. Descriptors and bytes may lie apart; [`container`] puts those of a tensor together.
-//! What codecs 1 to 4 store is in the tables of their modules; 3 stores the element type of the base (1) and the CRC-32C
-//! of the decoded block (4).
+//! What codecs 1, 2 and 4 store is in the tables of their modules; 3 stores the element type of the base (1) and the CRC-32C
+//! of the decoded block (4); 5 stores one zstd frame.
 //!
 //! # Example
 //! ```
@@ -40,13 +41,16 @@
 //! # Ok::<(), codec::CodecError>(())
 //! ```
 
+mod below;
 mod bits;
 mod cast;
 mod choose;
 pub mod container;
 mod context;
 mod delta;
+mod drift;
 mod error;
+mod frame;
 mod freq;
 mod given;
 mod kind;
@@ -95,10 +99,25 @@ pub enum Codec {
     Derived,
     /// In planes, the top one given a base or the scale of a segment.
     Given,
+    /// As a zstd frame with matches.
+    Zstd,
 }
 
 impl Codec {
-    const ALL: [Self; 5] = [Self::Raw, Self::Planes, Self::Delta, Self::Derived, Self::Given];
+    /// Its name on record.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Planes => "planes",
+            Self::Delta => "delta",
+            Self::Derived => "derived",
+            Self::Given => "given",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    const ALL: [Self; 6] = [Self::Raw, Self::Planes, Self::Delta, Self::Derived, Self::Given, Self::Zstd];
 }
 
 /// What is known of a stored block without its bytes.
@@ -159,11 +178,35 @@ impl Descriptor {
     #[must_use]
     pub fn needs_base(&self, stored: &[u8]) -> bool {
         match self.codec {
-            Codec::Raw | Codec::Planes => false,
+            Codec::Raw | Codec::Planes | Codec::Zstd => false,
             Codec::Delta | Codec::Derived => true,
             Codec::Given => stored.first().is_some_and(|&code| code != given::NONE),
         }
     }
+}
+
+/// Bytes that cannot be parted: an element, or a quantised block.
+#[must_use]
+pub fn unit_bytes(dtype: Dtype) -> usize {
+    Kind::of(dtype).unit().max(dtype.block_bytes() as usize).max(1)
+}
+
+/// Bytes of a number, by which a place in a tensor is found in its base.
+#[must_use]
+pub fn word_bytes(dtype: Dtype) -> usize {
+    Kind::of(dtype).word
+}
+
+/// Bytes of the base that a block needs to be decoded; 0 when it needs none.
+///
+/// # Errors
+/// [`CodecError`] when the block names no type of a base that could be.
+pub fn base_len(descriptor: &Descriptor, stored: &[u8]) -> Result<usize, CodecError> {
+    if !descriptor.needs_base(stored) {
+        return Ok(0);
+    }
+    let (own, base) = (Kind::of(descriptor.dtype), Kind::of(delta::base_dtype(stored)?));
+    Ok(descriptor.raw_len as usize / own.word * base.word)
 }
 
 /// A coded block.
@@ -178,7 +221,7 @@ pub struct Block {
 /// Bytes of a block of this type: [`BLOCK_BYTES`], or somewhat fewer so that no element is cut.
 #[must_use]
 pub fn block_bytes(dtype: Dtype) -> usize {
-    let unit = Kind::of(dtype).unit().max(dtype.block_bytes() as usize);
+    let unit = unit_bytes(dtype);
     BLOCK_BYTES / unit * unit
 }
 
@@ -217,5 +260,10 @@ pub fn decode_block(descriptor: &Descriptor, stored: &[u8], base: Option<&[u8]>)
             Ok(raw.into_owned())
         }
         Codec::Given => given::decode(stored, dtype, base, len),
+        Codec::Zstd => {
+            let mut raw = vec![0; len];
+            frame::decompress(stored, &mut raw)?;
+            Ok(raw)
+        }
     }
 }

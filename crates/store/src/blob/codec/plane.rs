@@ -7,16 +7,12 @@
 //! | 5 | | raw: the bytes; constant: one byte; zstd: one frame; range coder: table of [`super::freq`], then the stream of [`super::rans`] |
 
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::thread::LocalKey;
 
-use zstd::zstd_safe::{CCtx, CParameter, DCtx, ParamSwitch};
-
-use super::Level;
 use super::bits::{BitReader, BitWriter};
 use super::error::CodecError;
+use super::frame::{self, Style};
 use super::freq::{self, Levels};
-use super::rans;
+use super::{Level, rans};
 
 const RAW: u8 = 0;
 const CONSTANT: u8 = 1;
@@ -27,12 +23,6 @@ const DAMAGED: CodecError = CodecError::Damaged { what: "plane" };
 
 /// A plane is coded when it gets smaller than this share of itself; below that, decoding costs more than it saves.
 const WORTH_PERCENT: f64 = 98.5;
-
-thread_local! {
-    static HUFFMAN: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
-    static MATCHES: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
-    static DECOMPRESSOR: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
-}
 
 /// How often each byte occurs.
 pub fn count(bytes: &[u8]) -> [u32; 256] {
@@ -78,7 +68,7 @@ fn encode_varied(plane: &[u8], level: Level, out: &mut Vec<u8>) -> u8 {
         let skewed = counts.iter().any(|&count| count as usize > sample.len() * 6 / 10);
         let mut zstd = Vec::new();
         if level == Level::Fast || skewed {
-            compress(plane, if skewed { &MATCHES } else { &HUFFMAN }, skewed, &mut zstd);
+            zstd = frame::compress(plane, if skewed { Style::Runs } else { Style::Literals });
         }
         if level == Level::Cold || skewed {
             range(plane, out);
@@ -118,34 +108,6 @@ fn range(plane: &[u8], out: &mut Vec<u8>) {
     rans::Encoder::new(&[levels.frequencies()]).encode(plane, &vec![0; plane.len()], out);
 }
 
-/// Makes a zstd frame, with matches or of literals alone; nothing when zstd refuses.
-fn compress(
-    plane: &[u8],
-    context: &'static LocalKey<RefCell<Option<CCtx<'static>>>>,
-    matches: bool,
-    out: &mut Vec<u8>,
-) {
-    context.with_borrow_mut(|slot| {
-        let context = slot.get_or_insert_with(|| {
-            let mut context = CCtx::create();
-            // The fastest level looks for next to no matches; its literals would stay raw unless told otherwise.
-            let level = if matches { 1 } else { zstd::zstd_safe::min_c_level() };
-            for parameter in [
-                CParameter::CompressionLevel(level),
-                CParameter::LiteralCompressionMode(ParamSwitch::Enable),
-                CParameter::ContentSizeFlag(false),
-            ] {
-                // A refused parameter makes the frame larger and not wrong.
-                let _ = context.set_parameter(parameter);
-            }
-            context
-        });
-        out.resize(zstd::zstd_safe::compress_bound(plane.len()), 0);
-        let written = context.compress2(&mut out[..], plane);
-        out.truncate(written.unwrap_or(0));
-    });
-}
-
 /// Takes the coded plane off the front of `data` and writes its bytes to `plane`, whose length says how many there are.
 ///
 /// # Errors
@@ -155,11 +117,7 @@ pub fn decode(data: &mut &[u8], plane: &mut [u8]) -> Result<(), CodecError> {
     match mode {
         RAW if coded.len() == plane.len() => plane.copy_from_slice(coded),
         CONSTANT if coded.len() == 1 => plane.fill(coded[0]),
-        ZSTD => DECOMPRESSOR.with_borrow_mut(|slot| {
-            let context = slot.get_or_insert_with(DCtx::create);
-            let written = context.decompress(&mut *plane, coded);
-            if written.ok() == Some(plane.len()) { Ok(()) } else { Err(DAMAGED) }
-        })?,
+        ZSTD => frame::decompress(coded, plane)?,
         RANGE => {
             let mut bits = BitReader::new(coded);
             let frequencies = Levels::read(&mut bits)?.frequencies();

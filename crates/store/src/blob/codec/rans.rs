@@ -1,12 +1,14 @@
-//! Range coding by asymmetric numeral systems: eight states beside each other, one table of frequencies for each class.
+//! Range coding by asymmetric numeral systems: states beside each other, one table of frequencies for each class.
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 32 | the eight states with which decoding begins, u32 each |
-//! | 32 | 2 w | words, u16 each, in the order in which decoding takes them |
+//! | 0 | 8 n | the [`LANES`] states with which decoding begins, u64 each |
+//! | 8 n | | bytes, in the order in which decoding takes them |
 //!
-//! Symbol `i` belongs to state `i % 8`. A state is at least 2¹⁶; one that falls below takes a word. After the last symbol
-//! each state is exactly 2¹⁶ and no word is left, which finds most damage.
+//! Symbol `i` belongs to state `i % LANES`. A state takes bytes only after every fourth of its symbols, and after the last
+//! of all: as many as bring it to 2⁵⁵ or more, the lowest of it first. Four symbols take at most 44 bits off, so that a
+//! state never runs dry between. After the last symbol each state is exactly 2⁵⁵ and no byte is left, which finds most
+//! damage.
 //!
 //! # Source
 //! Duda, *Asymmetric numeral systems*, arXiv:1311.2540; Giesen, *Interleaved entropy coders*, arXiv:1402.3392.
@@ -17,21 +19,47 @@ use super::freq::{SCALE, SCALE_BITS};
 /// Most classes of one stream.
 pub const CLASSES: usize = 16;
 
-const LANES: usize = 8;
-const LOWEST: u32 = 1 << 16;
-const INVERSE_BITS: u32 = 32 + SCALE_BITS;
+/// States beside each other.
+pub const LANES: usize = 8;
+/// Symbols of a state between two looks at its size.
+const ROUNDS: usize = 4;
+const GROUP: usize = LANES * ROUNDS;
+const LOWEST: u64 = 1 << 55;
+/// Bits of a state that four symbols leave.
+const LEFT_BITS: u32 = 63 - SCALE_BITS * ROUNDS as u32;
 
 /// How symbols of each class are coded.
 #[derive(Debug, Default)]
 pub struct Encoder(Vec<[Step; 256]>);
 
-/// Frequency of a symbol and where its slots begin.
+/// How one symbol goes into a state.
 #[derive(Clone, Copy, Debug, Default)]
 struct Step {
-    frequency: u32,
-    start: u32,
-    /// `2⁴³ / frequency`, rounded up: exact for quotients of 32 bits by at most 11.
+    /// So much of `2^(63 + shift) / frequency` that quotients of 63 bits are exact.
     inverse: u64,
+    frequency: u32,
+    /// What is added: where its slots begin.
+    bias: u32,
+    shift: u32,
+}
+
+impl Step {
+    fn new(frequency: u16, start: u32) -> Self {
+        let frequency = u32::from(frequency);
+        if frequency < 2 {
+            // The quotient comes out one too small, which the bias makes good.
+            return Self { inverse: u64::MAX, frequency, bias: start + SCALE - 1, shift: 0 };
+        }
+        let bits = (frequency - 1).ilog2() + 1;
+        let inverse = (1u128 << (63 + bits)).div_ceil(u128::from(frequency)) as u64;
+        Self { inverse, frequency, bias: start, shift: bits - 1 }
+    }
+
+    #[inline(always)]
+    fn put(self, state: u64) -> u64 {
+        let quotient = ((u128::from(state) * u128::from(self.inverse)) >> 64) as u64 >> self.shift;
+        state.wrapping_add(self.bias.into()).wrapping_add(quotient.wrapping_mul((SCALE - self.frequency).into()))
+    }
 }
 
 impl Encoder {
@@ -40,8 +68,7 @@ impl Encoder {
         let steps = |frequencies: &[u16; 256]| {
             let mut start = 0;
             frequencies.map(|frequency| {
-                let inverse = (1u64 << INVERSE_BITS).div_ceil(u64::from(frequency).max(1));
-                let step = Step { frequency: frequency.into(), start, inverse };
+                let step = Step::new(frequency, start);
                 start += u32::from(frequency);
                 step
             })
@@ -51,28 +78,43 @@ impl Encoder {
 
     /// Appends the coded symbols. `classes` is as long as `symbols`, and no symbol has frequency 0 in its class.
     pub fn encode(&self, symbols: &[u8], classes: &[u8], out: &mut Vec<u8>) {
-        // A symbol emits at most one word; one more is written and not kept.
-        let mut words = vec![0u16; symbols.len() + 1];
-        let mut at = words.len();
+        // Four symbols emit at most six bytes; eight are written at once.
+        let mut bytes = vec![0u8; symbols.len().div_ceil(GROUP) * LANES * 6 + 8];
+        let mut at = bytes.len();
         let mut states = [LOWEST; LANES];
-        for (i, (&symbol, &class)) in symbols.iter().zip(classes).enumerate().rev() {
-            let Step { frequency, start, inverse } = self.0[usize::from(class)][usize::from(symbol)];
-            let state = states[i % LANES];
-            let high = u32::from(u64::from(state) >= u64::from(frequency) << (32 - SCALE_BITS));
-            words[at - 1] = state as u16;
-            at -= high as usize;
-            let state = state >> (16 * high);
-            let quotient = ((u128::from(state) * u128::from(inverse)) >> INVERSE_BITS) as u32;
-            states[i % LANES] = (quotient << SCALE_BITS) + (state - quotient * frequency) + start;
+        for (symbols, classes) in symbols.chunks(GROUP).zip(classes.chunks(GROUP)).rev() {
+            for (lane, state) in states.iter_mut().enumerate().rev() {
+                let mut steps = [Step::default(); ROUNDS];
+                let own = symbols.iter().zip(classes).skip(lane).step_by(LANES);
+                let mut used = 0;
+                let mut product = 1u64;
+                for (step, (&symbol, &class)) in steps.iter_mut().zip(own) {
+                    *step = self.0[usize::from(class)][usize::from(symbol)];
+                    product *= u64::from(step.frequency);
+                    used += 1;
+                }
+                product <<= SCALE_BITS * (ROUNDS - used) as u32;
+                let top = *state >> LEFT_BITS;
+                let mut count = (product.leading_zeros().saturating_sub(top.leading_zeros())) / 8;
+                count += u32::from(top >> (8 * count) >= product);
+                if let Some(place) = bytes[..at].last_chunk_mut() {
+                    *place = (*state << (56 - 8 * count) << 8).to_le_bytes();
+                }
+                at -= count as usize;
+                *state >>= 8 * count;
+                for step in steps[..used].iter().rev() {
+                    *state = step.put(*state);
+                }
+            }
         }
         out.extend(states.iter().flat_map(|state| state.to_le_bytes()));
-        out.extend(words[at..].iter().flat_map(|word| word.to_le_bytes()));
+        out.extend_from_slice(&bytes[at..]);
     }
 }
 
-/// How slots of each class are decoded: symbol (8 bits), frequency (12), slot within the symbol (12).
+/// How slots of each class are decoded: from the low end symbol (8 bits), slot within the symbol (12), frequency (12).
 #[derive(Debug)]
-pub struct Decoder(Vec<u32>);
+pub struct Decoder(Vec<[u32; SCALE as usize]>);
 
 impl Decoder {
     /// For classes with these frequencies, each of which sums up to [`SCALE`]; at most [`CLASSES`].
@@ -84,13 +126,14 @@ impl Decoder {
         if classes.len() > CLASSES {
             return Err(DAMAGED);
         }
-        let mut slots = vec![0u32; classes.len() << SCALE_BITS];
-        for (class, slots) in classes.iter().zip(slots.chunks_exact_mut(SCALE as usize)) {
-            let mut rest = slots;
+        // As many as there may be, so that no class of four bits needs a look.
+        let mut slots = vec![[0u32; SCALE as usize]; CLASSES];
+        for (class, slots) in classes.iter().zip(&mut slots) {
+            let mut rest = &mut slots[..];
             for (symbol, &frequency) in (0u32..).zip(class) {
                 let own = rest.split_off_mut(..usize::from(frequency)).ok_or(DAMAGED)?;
                 for (within, slot) in (0u32..).zip(own) {
-                    *slot = symbol << 24 | u32::from(frequency) << 12 | within;
+                    *slot = u32::from(frequency) << 20 | within << 8 | symbol;
                 }
             }
         }
@@ -103,70 +146,74 @@ impl Decoder {
     /// [`CodecError::Damaged`] when `data` is no stream of so many symbols.
     pub fn decode(&self, data: &[u8], classes: &[u8], symbols: &mut [u8]) -> Result<(), CodecError> {
         const DAMAGED: CodecError = CodecError::Damaged { what: "range coder" };
-        let (heads, words) = data.split_at_checked(4 * LANES).ok_or(DAMAGED)?;
+        let (heads, bytes) = data.split_first_chunk::<{ 8 * LANES }>().ok_or(DAMAGED)?;
         let mut states = [LOWEST; LANES];
-        for (state, head) in states.iter_mut().zip(heads.as_chunks::<4>().0) {
-            *state = u32::from_le_bytes(*head);
+        for (state, head) in states.iter_mut().zip(heads.as_chunks::<8>().0) {
+            *state = u64::from_le_bytes(*head);
         }
-        let (class_groups, class_rest) = classes.as_chunks::<LANES>();
-        let (symbol_groups, symbol_rest) = symbols.as_chunks_mut::<LANES>();
+        let Some(slots) = self.0.first_chunk::<CLASSES>() else { return Err(DAMAGED) };
+        let (class_groups, class_rest) = classes.as_chunks::<GROUP>();
+        let (symbol_groups, symbol_rest) = symbols.as_chunks_mut::<GROUP>();
         let mut at = 0;
-        let mut done = 0;
-        let [mut a, mut b] =
-            [[states[0], states[1], states[2], states[3]], [states[4], states[5], states[6], states[7]]];
         for (group, class) in symbol_groups.iter_mut().zip(class_groups) {
-            // A group takes at most one word for each lane.
-            if words.len() < at + 2 * LANES {
-                break;
+            for round in 0..ROUNDS {
+                for (lane, state) in states.iter_mut().enumerate() {
+                    let i = round * LANES + lane;
+                    group[i] = step(slots, state, class[i]);
+                }
             }
-            let (class_a, class_b) = class.split_at(LANES / 2);
-            let (group_a, group_b) = group.split_at_mut(LANES / 2);
-            at = self.half(&mut a, class_a, group_a, words, at);
-            at = self.half(&mut b, class_b, group_b, words, at);
-            done += 1;
+            at = refill(&mut states, bytes, at);
         }
-        states[..4].copy_from_slice(&a);
-        states[4..].copy_from_slice(&b);
-        let rest = symbol_groups.as_flattened_mut().iter_mut().skip(done * LANES).chain(symbol_rest);
-        let classes = class_groups.as_flattened().iter().skip(done * LANES).chain(class_rest);
-        for (i, (symbol, &class)) in rest.zip(classes).enumerate() {
-            let (decoded, mut state) = self.step(states[i % LANES], class);
-            *symbol = decoded;
-            if state < LOWEST {
-                let word = words.get(at..).and_then(|rest| rest.first_chunk::<2>()).ok_or(DAMAGED)?;
-                state = state << 16 | u32::from(u16::from_le_bytes(*word));
-                at += 2;
-            }
-            states[i % LANES] = state;
+        for (i, (symbol, &class)) in symbol_rest.iter_mut().zip(class_rest).enumerate() {
+            *symbol = step(slots, &mut states[i % LANES], class);
         }
-        let whole = at == words.len() && states.iter().all(|&state| state == LOWEST);
+        if !class_rest.is_empty() {
+            at = refill(&mut states, bytes, at);
+        }
+        let whole = at == bytes.len() && states.iter().all(|&state| state == LOWEST);
         if whole { Ok(()) } else { Err(DAMAGED) }
     }
+}
 
-    /// Decodes a symbol of each of four states, and returns where the words go on.
-    #[inline(always)]
-    fn half(&self, states: &mut [u32; 4], classes: &[u8], symbols: &mut [u8], words: &[u8], at: usize) -> usize {
-        let mut window =
-            words.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |next| u64::from_le_bytes(*next));
-        let mut taken = 0;
-        for ((state, &class), symbol) in states.iter_mut().zip(classes).zip(symbols) {
-            let (decoded, next) = self.step(*state, class);
-            *symbol = decoded;
-            let low = next < LOWEST;
-            *state = if low { next << 16 | (window & 0xffff) as u32 } else { next };
-            window = if low { window >> 16 } else { window };
-            taken += usize::from(low);
+/// Takes a symbol out of a state. What a hostile state becomes is no matter: the end is then not what it must be.
+#[inline(always)]
+fn step(slots: &[[u32; SCALE as usize]; CLASSES], state: &mut u64, class: u8) -> u8 {
+    let entry = slots[usize::from(class) % CLASSES][(*state % u64::from(SCALE)) as usize];
+    let (frequency, within) = (u64::from(entry >> 20), u64::from(entry >> 8 & 0xfff));
+    *state = frequency.wrapping_mul(*state >> SCALE_BITS).wrapping_add(within);
+    entry as u8
+}
+
+/// Brings states to their size again, and returns where the bytes go on; beyond their end come zeros.
+#[inline(always)]
+fn refill(states: &mut [u64; LANES], bytes: &[u8], mut at: usize) -> usize {
+    // A state takes at most seven bytes.
+    if let Some(window) = bytes.get(at..at + 8 * LANES) {
+        let mut within = 0;
+        for state in states {
+            let count = wanted(*state);
+            let next =
+                window.get(within..).and_then(|rest| rest.first_chunk()).map_or(0, |next| u64::from_le_bytes(*next));
+            *state = *state << (8 * count) | next & !(u64::MAX << (8 * count));
+            within += count as usize;
         }
-        at + 2 * taken
+        return at + within;
     }
+    for state in states {
+        let count = wanted(*state);
+        let mut next = [0u8; 8];
+        let rest = bytes.get(at..).unwrap_or_default();
+        for (byte, &rest) in next.iter_mut().zip(rest).take(count as usize) {
+            *byte = rest;
+        }
+        *state = *state << (8 * count) | u64::from_le_bytes(next);
+        at += count as usize;
+    }
+    at
+}
 
-    /// Symbol of a state, and the state without it.
-    #[inline(always)]
-    fn step(&self, state: u32, class: u8) -> (u8, u32) {
-        let slot = usize::from(class) << SCALE_BITS | (state & (SCALE - 1)) as usize;
-        let entry = self.0.get(slot).copied().unwrap_or_default();
-        // A hostile state may overflow; the end is then not what it must be.
-        let state = ((entry >> 12) & 0xfff).wrapping_mul(state >> SCALE_BITS).wrapping_add(entry & 0xfff);
-        ((entry >> 24) as u8, state)
-    }
+/// Bytes that a state lacks.
+#[inline(always)]
+fn wanted(state: u64) -> u32 {
+    ((state | 1).leading_zeros().saturating_sub(1)) / 8
 }

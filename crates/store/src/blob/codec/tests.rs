@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use weighthouse_format::Dtype;
 
+use super::drift::Drift;
 use super::*;
 
 /// Numbers that look like weights: normal, with a scale for each row of 384.
@@ -152,8 +153,15 @@ fn weights_that_only_decayed_are_foreseen() {
     let (base, data) = (bytes(&values, Dtype::F32), bytes(&decayed, Dtype::F32));
     let blocks = round_trip(Dtype::F32, &data, Some(Base { dtype: Dtype::F32, data: &base }), Level::Fast);
     let mut plain = Vec::new();
-    assert!(delta::encode(&data, Dtype::F32, (&base, Dtype::F32), 0, Level::Fast, &mut plain));
-    assert!(stored(&blocks) < plain.len() * 98 / 100, "{} of {}", stored(&blocks), plain.len());
+    assert!(delta::encode(&data, Dtype::F32, (&base, Dtype::F32), &Drift::NONE, Level::Fast, &mut plain));
+    assert!(stored(&blocks) < plain.len() / 100, "{} of {}", stored(&blocks), plain.len());
+    // In doubles, where a single share says it well enough.
+    let wide = |values: &[f32], share: f64| -> Vec<u8> {
+        values.iter().flat_map(|&value| (f64::from(value) * share).to_le_bytes()).collect()
+    };
+    let (base, data) = (wide(&values, 1.1), wide(&values, 1.1 * (1.0 - 3e-5)));
+    let blocks = round_trip(Dtype::F64, &data, Some(Base { dtype: Dtype::F64, data: &base }), Level::Fast);
+    assert!(stored(&blocks) < data.len() / 4, "{} of {}", stored(&blocks), data.len());
 }
 
 #[test]
@@ -172,6 +180,60 @@ fn random_bytes_are_stored_as_they_are() {
             let blocks = round_trip(dtype, &data[..whole], None, level);
             assert_eq!(stored(&blocks), whole, "{dtype}");
         }
+    }
+}
+
+/// The header of a safetensors file, as it stands before its tensors.
+fn header() -> Vec<u8> {
+    let tensor = |i: usize| {
+        format!(
+            "\"model.layers.{i}.mlp.weight\":{{\"dtype\":\"BF16\",\"shape\":[{}],\"data_offsets\":[{i}00,{i}99]}},",
+            i % 7
+        )
+    };
+    (0..6000).map(tensor).collect::<String>().into_bytes()
+}
+
+#[test]
+fn text_between_tensors_is_stored_with_its_repetitions() {
+    let text = header();
+    for level in LEVELS {
+        let mut stored = 0;
+        for raw in text.chunks(BLOCK_BYTES) {
+            let block = Plan::bytes(level).encode_block(raw, None);
+            assert_eq!(block.descriptor.codec, Codec::Zstd);
+            assert!(decode_block(&block.descriptor, &block.bytes, None).unwrap() == raw);
+            stored += block.bytes.len();
+        }
+        assert!(stored * 8 < text.len(), "{stored} of {}", text.len());
+        for dtype in [Dtype::U8, Dtype::Text, Dtype::Bool] {
+            let blocks = round_trip(dtype, &text, None, level);
+            assert!(blocks.iter().all(|block| block.descriptor.codec == Codec::Zstd), "{dtype}");
+        }
+    }
+}
+
+#[test]
+fn bytes_without_repetitions_are_stored_in_planes_or_raw() {
+    let noise: Vec<u8> = weights(200_000, 8).iter().map(|value| (value * 400.0) as i8 as u8).collect();
+    let block = Plan::bytes(Level::Fast).encode_block(&noise, None);
+    assert_eq!(block.descriptor.codec, Codec::Planes);
+    let block = Plan::bytes(Level::Fast).encode_block(b"{}", None);
+    assert_eq!((block.descriptor.codec, &*block.bytes), (Codec::Raw, &b"{}"[..]));
+}
+
+#[test]
+fn frames_that_hold_more_or_less_than_they_should_are_refused() {
+    let text = header();
+    // Far beyond the largest block, in a few kilobytes.
+    let bomb = zstd::bulk::compress(&vec![0u8; 64 << 20], 19).unwrap();
+    let short = frame::compress(&text[..5000], frame::Style::Text(Level::Fast));
+    // Says that it needs two gigabytes of window, and holds one byte.
+    let window = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x09, 0x00, 0x00, b'x'];
+    for (frame, raw_len) in [(&bomb[..], 1 << 20), (&short, 6000), (&short, 4999), (&window, 12), (b"no frame", 9)] {
+        let descriptor = Descriptor { codec: Codec::Zstd, dtype: Dtype::U8, raw_len, stored_len: 0, crc32c: 0 };
+        let refused = decode_damaged(&descriptor, frame, &[]);
+        assert_eq!(refused, Err(CodecError::Damaged { what: "zstd frame" }), "{raw_len}");
     }
 }
 
@@ -210,11 +272,14 @@ fn some_of_each() -> Vec<(Block, Vec<u8>)> {
         for level in LEVELS {
             let (base, data) = (bytes(&values, dtype), bytes(&tuned, dtype));
             let kind = Kind::of(dtype);
-            for codec in [Codec::Planes, Codec::Delta, Codec::Given] {
+            for codec in [Codec::Planes, Codec::Delta, Codec::Given, Codec::Zstd] {
                 let mut stored = Vec::new();
                 match codec {
-                    Codec::Delta => assert!(delta::encode(&data, dtype, (&base, dtype), 9000, level, &mut stored)),
+                    Codec::Delta => {
+                        assert!(delta::encode(&data, dtype, (&base, dtype), &Drift::decay(5, 300), level, &mut stored))
+                    }
                     Codec::Given => assert!(given::encode(&data, dtype, Some((&base, dtype)), &mut stored)),
+                    Codec::Zstd => stored = frame::compress(&data, frame::Style::Text(level)),
                     _ => planes::encode(&data, kind, level, &mut stored),
                 }
                 let descriptor = Descriptor {
@@ -285,7 +350,7 @@ proptest! {
 
     #[test]
     fn any_stored_bytes_are_decoded_or_refused(
-        codec in 0u8..5, dtype in any_dtype(), raw_len in 0u32..5000, stored: Vec<u8>, base: Vec<u8>
+        codec in 0u8..6, dtype in any_dtype(), raw_len in 0u32..5000, stored: Vec<u8>, base: Vec<u8>
     ) {
         let descriptor = Descriptor {
             codec: Codec::ALL[usize::from(codec)], dtype, raw_len, stored_len: 0, crc32c: 0,
