@@ -26,4 +26,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod advisory;
+pub mod policy;
 pub mod scan;

@@ -161,9 +161,13 @@ pub(super) fn kinds(section: &Section, head: &[u8], limits: &Limits) -> Vec<Kind
         found.push(Kind::LevelDb);
     }
     // What ends in an error before it did anything is no pickle.
-    if found.iter().all(|kind| matches!(kind, Kind::Zip | Kind::Compressed(Compressor::Zlib) | Kind::Tar))
-        && is_pickle(section, head, limits)
-    {
+    let may_follow = |kind: &Kind| match kind {
+        Kind::Zip | Kind::Compressed(Compressor::Zlib) | Kind::Tar => true,
+        // A block of the user's may stand before it.
+        Kind::Hdf5 => !head.starts_with(b"\x89HDF"),
+        _ => false,
+    };
+    if found.iter().all(may_follow) && is_pickle(section, head, limits) {
         found.push(Kind::Pickle);
     }
     found.dedup();

@@ -84,7 +84,9 @@ fn judge_any(session: &mut Session<'_>, item: &Item, head: &[u8]) {
         }
     }
     polyglot(session, item, real);
-    if kinds.is_empty() {
+    if kinds.is_empty() && wide_text(session, item, head) {
+        known = true;
+    } else if kinds.is_empty() {
         // Short messages may look like text.
         let named = matches!(item.ending().as_str(), "pb" | "onnx" | "meta");
         known = if named || content::is_binary(head) {
@@ -101,6 +103,19 @@ fn judge_any(session: &mut Session<'_>, item: &Item, head: &[u8]) {
         unknown(session, item);
     }
     config::name(session, item, &kinds);
+}
+
+/// Judges text of UTF-16 and UTF-32, which Python reads too; answers whether it is some.
+fn wide_text(session: &mut Session<'_>, item: &Item, head: &[u8]) -> bool {
+    if config::utf8(head).is_none() {
+        return false;
+    }
+    let Some(bytes) = session.parsed(item, "text") else { return true };
+    let Some(text) = config::utf8(&bytes) else { return false };
+    let section = weighthouse_format::Section::of_bytes(&**item.section.file(), text.into_owned());
+    let head = section.head("text", HEAD_BYTES).unwrap_or_default();
+    text::judge(session, &Item { section: section.clone(), ..item.clone() }, &head);
+    true
 }
 
 /// More than one format in a file, none of which is known to carry the other.

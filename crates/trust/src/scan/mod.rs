@@ -6,7 +6,7 @@
 //!
 //! **Invariants:** a file is looked at as a whole, or its verdict is [`Verdict::Error`] at best; a file that several
 //! programs take for several formats is judged as each of them; everything is bounded by [`Options::limits`] and by the
-//! budget of a file, whatever is nested in it; the same bytes under the same rules give the same report.
+//! budget of a file, whatever is nested in it; the same bytes under the same rules give the same report, unless time runs out.
 
 mod budget;
 mod config;
@@ -35,11 +35,14 @@ use weighthouse_format::{Folder, Limits};
 pub use report::{FileScan, Finding, Import, Report, Safety};
 pub use verdict::{Confidence, Severity, Verdict};
 
+pub(crate) use config::parse as parse_json;
+pub(crate) use text::is_reordering;
+
 /// Version of the scanner: changes when it reads more than before.
 pub const SCANNER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Version of the rules: verdicts of an older version are stale.
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;
 
 /// How to scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +55,14 @@ pub struct Options {
 /// Scans one file of a folder. Never fails: what cannot be looked at is a finding.
 #[must_use]
 pub fn scan_file(folder: &dyn Folder, path: &str, options: &Options) -> FileScan {
-    session::Session::new(folder, path, &options.limits).run()
+    scan_file_within(folder, path, options, &|| false)
+}
+
+/// As [`scan_file`], and ends with [`Verdict::Error`] soon after `stop` says so: it is asked between the parts of a file,
+/// each of which is bounded by the limits.
+#[must_use]
+pub fn scan_file_within(folder: &dyn Folder, path: &str, options: &Options, stop: &dyn Fn() -> bool) -> FileScan {
+    session::Session::new(folder, path, &options.limits, stop).run()
 }
 
 /// Scans every file of a folder, or one of them, one after the other.

@@ -50,6 +50,12 @@ pub(super) fn native(session: &mut Session<'_>, item: &Item, kind: Kind) {
 /// Notes that a text is a script.
 pub(super) fn script(session: &mut Session<'_>, item: &Item, head: &[u8]) {
     let ending = item.ending();
+    let imports = |line: &[u8]| line.starts_with(b"import ") || line.starts_with(b"import\t");
+    if ending == "pth" && head.split(|byte| matches!(byte, b'\n' | b'\r')).any(imports) {
+        let detail = "it is a path file of Python, which runs its imports wherever it lies among Python's packages";
+        session.format("script");
+        return session.add(item, Finding::of(rules::SCRIPT, Verdict::Suspicious, detail));
+    }
     let by_name = SCRIPTS.iter().find(|(known, _)| *known == ending).map(|(_, who)| *who);
     let by_content = head.starts_with(b"#!").then_some("a shell");
     if let Some(who) = by_name.or(by_content) {

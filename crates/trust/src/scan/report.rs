@@ -251,6 +251,20 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Adds findings that were made afterwards.
+    pub fn add(&mut self, findings: Vec<Finding>) {
+        for finding in findings {
+            self.verdict = self.verdict.max(finding.verdict);
+            if let Some(file) = self.files.iter_mut().find(|file| file.path == finding.file) {
+                file.verdict = file.verdict.max(finding.verdict);
+            }
+            self.findings.push(finding);
+        }
+        self.findings.sort_by(order);
+    }
+}
+
 /// The worst first, then by place.
 fn order(one: &Finding, other: &Finding) -> std::cmp::Ordering {
     let gravity = |finding: &Finding| (finding.verdict, finding.severity);

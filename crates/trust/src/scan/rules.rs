@@ -14,9 +14,9 @@ pub struct Rule {
     pub refs: &'static [&'static str],
 }
 
-const SAFETENSORS: &str =
-    "do not load it; ask the author for safetensors, or convert it without running it: `wh convert`";
-const ASK: &str = "load it only if you trust the author; `wh convert` takes the tensors and leaves the rest";
+const SAFETENSORS: &str = "do not load it; ask the author for safetensors, or take its tensors without running it: `wh convert FILE OUT.safetensors`";
+const ASK: &str =
+    "load it only if you trust the author; `wh convert FILE OUT.safetensors` takes the tensors and leaves the rest";
 const DAMAGED: &str = "fetch it again, or ask the author for an undamaged file";
 const REMOTE: &str = "read the code before you allow it, and pin the revision";
 
@@ -108,6 +108,15 @@ rules! {
     REORDERED "reordered-text" "Text holds characters that change its order on the screen.", "read it in an editor that shows them", "CVE-2021-42574";
     WEIGHTS_NOT_FINITE "weights-not-finite" "Weights are not finite.", "the tensor is of no use; ask the author";
     WEIGHTS_CONSTANT "weights-constant" "All elements of a tensor are the same.", "compare with the base model";
+    WEIGHTS_DUPLICATE "weights-duplicate" "Two tensors are the same, under different names.", "compare with the base model";
+    WEIGHTS_UNTIED "weights-untied" "The head and the embeddings differ, and the configuration says that they are one.",
+        "compare with the base model";
+    WEIGHTS_ROWS "weights-rows" "Rows of a matrix are empty, or far longer than the others.", "look at them: `wh inspect`";
+    WEIGHTS_ADAPTER "weights-adapter" "The spectrum of an adapter, to be compared with those of others.",
+        "compare with adapters of the same base that you trust";
+    WEIGHTS_EDIT "weights-edit" "A few weights differ from the base in a few directions or rows, as edits of single facts do.",
+        "ask the author what was changed";
+    WEIGHTS_BASE "weights-base" "How the weights differ from the base.", "see all of it: `wh diff`";
     WEIGHTS_UNREAD "weights-unread" "Weights could not be read.", DAMAGED;
 }
 

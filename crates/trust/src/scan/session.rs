@@ -77,14 +77,16 @@ pub(super) struct Session<'a> {
     pub(super) path: &'a str,
     pub(super) limits: Limits,
     pub(super) budget: Budget,
+    stop: &'a dyn Fn() -> bool,
+    stopped: bool,
     found: FileScan,
     dropped: u64,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(folder: &'a dyn Folder, path: &'a str, limits: &Limits) -> Self {
+    pub(super) fn new(folder: &'a dyn Folder, path: &'a str, limits: &Limits, stop: &'a dyn Fn() -> bool) -> Self {
         let found = FileScan { path: path.to_owned(), ..FileScan::default() };
-        Self { folder, path, limits: *limits, budget: Budget::new(limits), found, dropped: 0 }
+        Self { folder, path, limits: *limits, budget: Budget::new(limits), stop, stopped: false, found, dropped: 0 }
     }
 
     /// Scans the file.
@@ -173,8 +175,20 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether there is no more time for this file; that is a finding.
+    pub(super) fn is_out_of_time(&mut self, item: &Item) -> bool {
+        if !self.stopped && (self.stop)() {
+            self.stopped = true;
+            self.limit(item, "its time is up");
+        }
+        self.stopped
+    }
+
     /// Asks for bytes that are to be parsed, and reads them; `None` and a finding when that is beyond the budget.
     pub(super) fn parsed(&mut self, item: &Item, what: &'static str) -> Option<Vec<u8>> {
+        if self.is_out_of_time(item) {
+            return None;
+        }
         let len = item.section.len();
         if len > self.limits.text_bytes || !take(&mut self.budget.parsed_bytes, len) {
             self.limit(item, format!("{what} of {len} bytes"));
@@ -191,6 +205,9 @@ impl<'a> Session<'a> {
 
     /// Whether another member may be looked at.
     pub(super) fn member(&mut self, item: &Item) -> bool {
+        if self.is_out_of_time(item) {
+            return false;
+        }
         let enough = take(&mut self.budget.members, 1);
         if !enough {
             self.limit(item, "it has too many members");

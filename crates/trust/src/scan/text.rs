@@ -11,12 +11,13 @@ use super::{config, jinja, program};
 const SEARCHED_BYTES: u64 = 16 << 20;
 
 /// Whether a character changes the order of text on the screen, or hides.
-pub(super) const fn is_reordering(character: char) -> bool {
+pub(crate) const fn is_reordering(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Judges text.
 pub(super) fn judge(session: &mut Session<'_>, item: &Item, head: &[u8]) {
+    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     program::script(session, item, head);
     let ending = item.ending();
     if ending == "jinja" || ending == "jinja2" || ending == "j2" {

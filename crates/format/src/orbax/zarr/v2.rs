@@ -110,8 +110,8 @@ mod tests {
             ("[4,6]", "[9223372036854775807,9]", "zarr metadata at byte 0: the size of the array overflows"),
             (r#"">f4""#, r#"[["a","<i4"]]"#, r#"zarr type is not supported: `[["a","<i4"]]`"#),
             (r#"">f4""#, r#""|O""#, r#"zarr type is not supported: `"|O"`"#),
-            ("blosc", "bz2", r#"zarr compression is not supported: `{"cname":"lz4","id":"bz2"}`"#),
-            ("shuffle", "delta", r#"zarr filter is not supported: `{"elementsize":4,"id":"delta"}`"#),
+            ("blosc", "bz2", r#"zarr compression is not supported: `{"id":"bz2","cname":"lz4"}`"#),
+            ("shuffle", "delta", r#"zarr filter is not supported: `{"id":"delta","elementsize":4}`"#),
             (r#""order":"F""#, r#""order":"K""#, r#"zarr order is not supported: `"K"`"#),
             (r#""NaN""#, r#""x""#, r#"fill value is not supported: `"x"`"#),
         ] {

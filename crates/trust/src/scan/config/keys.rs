@@ -68,6 +68,8 @@ fn object(session: &mut Session<'_>, item: &Item, map: &Map<String, Value>, path
                 attention(session, item, value, &place())
             }
             "_target_" => target(session, item, value, &place(), true),
+            // Lightning's command line imports the class and calls it.
+            "class_path" => target(session, item, value, &place(), map.contains_key("init_args")),
             "target" if map.contains_key("params") => target(session, item, value, &place(), false),
             "loader_module" | "python_model" | "model_code_path" | "code" if item.name() == "MLmodel" => {
                 mlflow(session, item, key, value, &place());
@@ -159,7 +161,9 @@ fn target(session: &mut Session<'_>, item: &Item, value: &Value, path: &str, hyd
 
 fn mlflow(session: &mut Session<'_>, item: &Item, key: &str, value: &Value, path: &str) {
     let Some(text) = value.as_str() else { return };
-    let (rule, verdict) = match danger(text, "") {
+    // The others name folders and files, whatever modules are called so.
+    let names_module = matches!(key, "loader_module" | "python_model");
+    let (rule, verdict) = match danger(text, "").filter(|_| names_module) {
         Some(_) => (rules::CONFIG_DANGEROUS, Verdict::Unsafe),
         None if key == "loader_module" && text.starts_with("mlflow.") => (rules::CONFIG_CLASS, Verdict::Caution),
         None => (rules::REMOTE_CODE, Verdict::Caution),

@@ -11,7 +11,8 @@ use super::super::verdict::{Confidence, Severity, Verdict};
 /// Judges a YAML document.
 pub(in crate::scan) fn judge(session: &mut Session<'_>, item: &Item) {
     let Some(bytes) = session.parsed(item, "YAML") else { return };
-    let text = String::from_utf8_lossy(&bytes);
+    let bytes = super::utf8(&bytes).unwrap_or(std::borrow::Cow::Borrowed(&bytes));
+    let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes));
     session.format("yaml");
     tags(session, item, &text);
     match yaml::read("YAML", &text) {
@@ -28,7 +29,7 @@ pub(in crate::scan) fn judge(session: &mut Session<'_>, item: &Item) {
 /// Tags that make PyYAML's unsafe loaders build any object, however they are spelled.
 fn tags(session: &mut Session<'_>, item: &Item, text: &str) {
     for (number, line) in text.lines().enumerate() {
-        let bare = uncommented(line);
+        let bare = unescaped(&uncommented(line));
         let directive = line.starts_with("%TAG") && line.contains("python");
         if directive
             || ["!!python/", "tag:yaml.org,2002:python/", "!<tag:yaml.org,2002:python"]
@@ -79,6 +80,29 @@ fn uncommented(line: &str) -> String {
     out
 }
 
+/// A line of which the `%xx` are the characters that they stand for: tags may be spelled so.
+fn unescaped(line: &str) -> String {
+    if !line.contains('%') {
+        return line.to_owned();
+    }
+    let mut out = Vec::with_capacity(line.len());
+    let mut rest = line.as_bytes();
+    while let [byte, more @ ..] = rest {
+        let digits = more.first_chunk::<2>().and_then(|digits| str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *byte == b'%') {
+            Some(escaped) => {
+                out.push(escaped);
+                rest = more.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(*byte);
+                rest = more;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Keys that matter, where the document could not be parsed.
 fn lines(session: &mut Session<'_>, item: &Item, text: &str) {
     for (number, line) in text.lines().enumerate() {
@@ -86,7 +110,7 @@ fn lines(session: &mut Session<'_>, item: &Item, text: &str) {
         let Some((key, value)) = bare.split_once(':') else { continue };
         let key = key.trim().trim_matches(['"', '\'']);
         let value = value.trim().trim_matches(['"', '\'']);
-        if matches!(key, "_target_" | "target")
+        if matches!(key, "_target_" | "target" | "class_path")
             && let Some((verdict, why)) = super::targets::judge(value)
             && (key == "_target_" || verdict == Verdict::Unsafe)
         {
@@ -103,7 +127,12 @@ fn lines(session: &mut Session<'_>, item: &Item, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::uncommented;
+    use super::{uncommented, unescaped};
+
+    #[test]
+    fn tags_may_be_spelled_with_escapes() {
+        assert_eq!(unescaped("!<a:pyth%6Fn/x> 5% %zz %"), "!<a:python/x> 5% %zz %");
+    }
 
     #[test]
     fn comments_and_quoted_text_are_no_tags() {

@@ -44,7 +44,8 @@ pub(in crate::scan) fn source(session: &mut Session<'_>, item: &Item) {
     let Some(bytes) = session.parsed(item, "source of TorchScript") else { return };
     let text = String::from_utf8_lossy(&bytes);
     for (number, line) in text.lines().enumerate() {
-        for name in OUTWARD.iter().filter(|name| line.contains(**name)) {
+        let squeezed: String = line.chars().filter(|character| !character.is_whitespace()).collect();
+        for name in OUTWARD.iter().filter(|name| squeezed.contains(**name)) {
             let detail = format!(
                 "line {}: `{}` reads or writes files when the model runs",
                 number + 1,

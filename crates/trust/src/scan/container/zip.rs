@@ -67,6 +67,9 @@ pub(in crate::scan) fn judge(session: &mut Session<'_>, item: &Item, alone: bool
             }
         }
     }
+    if alone {
+        before(session, item, &spans);
+    }
     gaps(session, item, spans);
     archive.check();
     warnings(session, item, &mut archive, alone);
@@ -123,6 +126,14 @@ fn open(session: &mut Session<'_>, item: &Item, mut member: Member, role: Role) 
         }
     }
     dispatch::judge(session, &inner);
+}
+
+/// Bytes before the first member: another archive, or whatever a reader takes that begins at the front.
+fn before(session: &mut Session<'_>, item: &Item, spans: &[(u64, u64, bool)]) {
+    let len = spans.iter().map(|span| span.0).min().unwrap_or(0);
+    if len > 0 {
+        hidden(session, item, 0, len);
+    }
 }
 
 /// Bytes between members: whoever walks the local headers finds what the directory does not list.

@@ -9,11 +9,12 @@ use weighthouse_format::tensor::Stored;
 use weighthouse_format::{FormatError, Tensor};
 
 use super::super::config;
+use super::super::dispatch;
 use super::super::keras;
 use super::super::pickle::plain;
 use super::super::report::Finding;
 use super::super::rules;
-use super::super::session::{Item, Session};
+use super::super::session::{Item, Role, Session};
 use super::super::verdict::Verdict;
 
 /// A dataset that claims this much more than is stored asks for memory.
@@ -21,8 +22,25 @@ const CLAIM: (u64, u64) = (1 << 26, 1000);
 
 /// Judges a file.
 pub(in crate::scan) fn judge(session: &mut Session<'_>, item: &Item) {
+    user_block(session, item);
     if let Err(error) = walk(session, item) {
         session.error(item, rules::UNREADABLE, "its structures cannot be read", &error);
+    }
+}
+
+/// Judges what stands before the file proper, which readers of HDF5 step over and others begin with.
+fn user_block(session: &mut Session<'_>, item: &Item) {
+    let mut at = 512;
+    let found = |at: u64| item.section.read("HDF5 mark", at, 8).is_ok_and(|mark| mark == *b"\x89HDF\r\n\x1a\n");
+    if found(0) {
+        return;
+    }
+    while at < item.section.len() && !found(at) {
+        at = at.saturating_mul(2);
+    }
+    let Ok(section) = item.section.slice("user block", 0, at) else { return };
+    if session.member(item) {
+        dispatch::judge(session, &item.inner("user block", section, Role::Any));
     }
 }
 

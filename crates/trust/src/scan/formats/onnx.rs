@@ -148,6 +148,11 @@ impl External {
             let detail = format!("tensor `{}` is read from `{shown}`, outside the folder of the model", plain(tensor));
             return session.add(item, Finding::of(rules::ONNX_PATH, Verdict::Unsafe, detail).within(plain(tensor)));
         }
+        let lower = location.to_ascii_lowercase();
+        if ["%2e", "%2f", "%5c"].iter().any(|escaped| lower.contains(escaped)) {
+            let detail = format!("tensor `{}` is read from `{shown}`, which hides a path", plain(tensor));
+            session.add(item, Finding::of(rules::ONNX_PATH, Verdict::Suspicious, detail).within(plain(tensor)));
+        }
         if item.member.is_some() {
             return;
         }

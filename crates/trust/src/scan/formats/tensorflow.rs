@@ -2,6 +2,8 @@
 //!
 //! `operators.txt` has the operators of TensorFlow 2.21, one a line. One that is not among them comes with a plugin.
 
+use std::collections::BTreeSet;
+
 use weighthouse_format::FormatError;
 use weighthouse_format::protobuf::{Message, Value};
 
@@ -35,6 +37,8 @@ const OUTWARD: &[(&str, &str)] = &[
     ("SqlDataset", "reads a database"),
     ("LMDBDataset", "reads a database"),
     ("LMDBReader", "reads a database"),
+    ("Save", "writes files of a name that the graph gives"),
+    ("SaveSlices", "writes files of a name that the graph gives"),
     ("SaveDataset", "writes files"),
     ("SaveDatasetV2", "writes files"),
     ("LoadDataset", "reads files"),
@@ -80,7 +84,7 @@ const ADDRESSED: &[&str] = &[
 ];
 
 /// Operators of which reading is less than suspicious without more.
-const MILD: &[&str] = &["CacheDataset", "CacheDatasetV2", "EncodeProto"];
+const MILD: &[&str] = &["CacheDataset", "CacheDatasetV2", "EncodeProto", "Save", "SaveSlices"];
 
 /// Most messages that are walked.
 const MAX_MESSAGES: u64 = 8_000_000;
@@ -192,12 +196,86 @@ fn address_in(attribute: &Message) -> Option<String> {
 /// Judges a graph as text.
 pub(in crate::scan) fn text(session: &mut Session<'_>, item: &Item) {
     let Some(bytes) = session.parsed(item, "graph as text") else { return };
-    for line in String::from_utf8_lossy(&bytes).lines() {
-        if let Some(operator) = line.trim().strip_prefix("op:") {
-            let operator = operator.trim().trim_matches('"');
-            node(session, item, "", operator, None, is_listed(operator));
+    for operator in operators(&bytes) {
+        node(session, item, "", &operator, None, is_listed(&operator));
+    }
+}
+
+/// The operators of a graph as text: what stands between quotation marks behind `op`, as protocol buffers are written.
+fn operators(bytes: &[u8]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut words: Vec<u8> = Vec::new();
+    let mut rest = bytes.iter().copied().peekable();
+    let mut named = false;
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'#' => while rest.next_if(|&byte| byte != b'\n').is_some() {},
+            b'"' | b'\'' => {
+                let text = quoted(&mut rest, byte);
+                if named && found.len() < 100_000 {
+                    found.insert(String::from_utf8_lossy(&text).into_owned());
+                }
+                named = false;
+            }
+            b':' => {
+                named = words == b"op";
+                words.clear();
+            }
+            _ if byte.is_ascii_whitespace() => {}
+            _ if byte.is_ascii_alphanumeric() || byte == b'_' => {
+                // A word that a space ends is another than the next.
+                if words.len() < 64 {
+                    words.push(byte);
+                }
+                if rest.peek().is_some_and(|next| next.is_ascii_whitespace()) {
+                    while rest.next_if(u8::is_ascii_whitespace).is_some() {}
+                    if rest.peek() != Some(&b':') {
+                        words.clear();
+                    }
+                }
+                named = false;
+            }
+            _ => {
+                words.clear();
+                named = false;
+            }
         }
     }
+    found
+}
+
+/// A text up to its quotation mark, with its escapes resolved; longer ones are cut.
+fn quoted(rest: &mut std::iter::Peekable<impl Iterator<Item = u8>>, mark: u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some(byte) = rest.next() {
+        let byte = match byte {
+            b'\\' => match rest.next() {
+                Some(b'x' | b'X') => digits(rest, None, 16, 2),
+                Some(digit @ b'0'..=b'7') => digits(rest, Some(digit), 8, 3),
+                Some(other) => other,
+                None => break,
+            },
+            byte if byte == mark || byte == b'\n' => break,
+            byte => byte,
+        };
+        if out.len() < NAME_BYTES as usize {
+            out.push(byte);
+        }
+    }
+    out
+}
+
+/// A number of at most `most` digits.
+fn digits(rest: &mut std::iter::Peekable<impl Iterator<Item = u8>>, first: Option<u8>, radix: u32, most: usize) -> u8 {
+    let value = |byte: u8| char::from(byte).to_digit(radix);
+    let mut number = first.and_then(value).unwrap_or(0);
+    for _ in usize::from(first.is_some())..most {
+        match rest.next_if(|&byte| value(byte).is_some()).and_then(value) {
+            Some(digit) => number = number * radix + digit,
+            None => break,
+        }
+    }
+    number.to_le_bytes()[0]
 }
 
 /// Judges what Keras 2 keeps beside a graph: objects in JSON.
@@ -215,4 +293,18 @@ pub(super) fn keras_metadata(session: &mut Session<'_>, item: &Item) -> Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::operators;
+
+    #[test]
+    fn operators_are_found_however_they_are_written() {
+        let text = br#"node { name: "op" op: 'PyFunc' } # op: "No"
+            node {op:"Read\x46ile" attr { key: "op" value { s: "x" } } op  :  "A" stop: "B" op "C" op: "Eager\120yFunc""#;
+        let found: Vec<String> = operators(text).into_iter().collect();
+        assert_eq!(found, ["A", "EagerPyFunc", "PyFunc", "ReadFile"]);
+        assert!(operators(b"op: \"\\").contains(""));
+    }
 }

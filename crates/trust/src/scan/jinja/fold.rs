@@ -75,6 +75,11 @@ impl Folder {
                     _ => return None,
                 }
             }
+            // A macro that puts out the same text each time.
+            Node::Call(callee, _) if matches!(nodes.get(*callee), Some(Node::Name(_))) => {
+                let Some(Node::Name(name)) = nodes.get(*callee) else { return None };
+                self.names.get(&format!("{name}()"))?.clone()
+            }
             Node::Call(callee, arguments) => {
                 let Some(Node::Attribute(of, method)) = nodes.get(*callee) else { return None };
                 let argument = |at: usize| arguments.list.get(at).and_then(|id| self.text(*id));

@@ -6,191 +6,17 @@ use super::super::pickle::plain;
 use super::super::report::Finding;
 use super::super::rules;
 use super::super::session::{Item, Session};
-use super::super::verdict::{Confidence, Severity, Verdict};
+use super::super::verdict::{Confidence, Verdict};
 use super::fold::Folder;
 use super::lex::{self, Piece};
-use super::parse::{Arguments, Id, Node, Parser};
+use super::parse::{Id, Node, Parser};
 
 /// Longest template that is judged.
 const MAX_BYTES: usize = 1 << 20;
-
-/// Functions that programs which render chat templates give to them.
-const FUNCTIONS: &[&str] = &[
-    "range",
-    "namespace",
-    "raise_exception",
-    "strftime_now",
-    "dict",
-    "caller",
-    "_",
-    "gettext",
-    "ngettext",
-    "tojson",
-    "super",
-];
-
-/// Names that Jinja or a web framework has, and that lead into Python.
-const DOORS: &[&str] = &[
-    "cycler",
-    "joiner",
-    "lipsum",
-    "self",
-    "config",
-    "request",
-    "url_for",
-    "get_flashed_messages",
-    "session",
-    "g",
-    "app",
-];
-
-/// Methods of texts, lists and dictionaries.
-const METHODS: &[&str] = &[
-    "append",
-    "capitalize",
-    "casefold",
-    "center",
-    "changed",
-    "copy",
-    "count",
-    "cycle",
-    "decode",
-    "encode",
-    "endswith",
-    "expandtabs",
-    "extend",
-    "find",
-    "format",
-    "get",
-    "index",
-    "insert",
-    "isalnum",
-    "isalpha",
-    "isascii",
-    "isdecimal",
-    "isdigit",
-    "isidentifier",
-    "islower",
-    "isnumeric",
-    "isoformat",
-    "isspace",
-    "istitle",
-    "isupper",
-    "items",
-    "join",
-    "keys",
-    "ljust",
-    "lower",
-    "lstrip",
-    "partition",
-    "pop",
-    "removeprefix",
-    "removesuffix",
-    "remove",
-    "replace",
-    "reverse",
-    "rfind",
-    "rindex",
-    "rjust",
-    "rpartition",
-    "rsplit",
-    "rstrip",
-    "setdefault",
-    "sort",
-    "split",
-    "splitlines",
-    "startswith",
-    "strftime",
-    "strip",
-    "swapcase",
-    "title",
-    "update",
-    "upper",
-    "values",
-    "zfill",
-];
-
-/// Methods that run programs, or lead to what does.
-const ACTS: &[&str] = &[
-    "popen",
-    "system",
-    "exec",
-    "eval",
-    "mro",
-    "subclasses",
-    "import_module",
-    "load_module",
-    "read",
-    "open",
-    "spawn",
-    "check_output",
-    "format_map",
-    "run",
-    "Popen",
-    "call",
-    "getattr",
-    "get_data",
-];
-
-/// Filters of Jinja and of the programs that render chat templates.
-const FILTERS: &[&str] = &[
-    "abs",
-    "attr",
-    "batch",
-    "capitalize",
-    "center",
-    "count",
-    "d",
-    "default",
-    "dictsort",
-    "e",
-    "escape",
-    "filesizeformat",
-    "first",
-    "float",
-    "forceescape",
-    "format",
-    "from_json",
-    "fromjson",
-    "groupby",
-    "indent",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "pprint",
-    "random",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "safe",
-    "select",
-    "selectattr",
-    "slice",
-    "sort",
-    "string",
-    "striptags",
-    "sum",
-    "title",
-    "tojson",
-    "trim",
-    "truncate",
-    "unique",
-    "upper",
-    "urlencode",
-    "urlize",
-    "wordcount",
-    "wordwrap",
-    "xmlattr",
-];
+/// Longest text that is kept under a name.
+const MAX_CAPTURED: usize = 512;
+/// Most texts that are kept at once, one in the other.
+const MAX_CAPTURES: usize = 64;
 
 /// Judges a template; `path` says where in a document it stands.
 pub(in crate::scan) fn judge(session: &mut Session<'_>, item: &Item, template: &str, path: &str) {
@@ -202,7 +28,11 @@ pub(in crate::scan) fn judge(session: &mut Session<'_>, item: &Item, template: &
         found: Vec::new(),
         folder: Folder::default(),
         local: HashSet::new(),
+        looped: HashSet::new(),
         macros: HashSet::new(),
+        captures: Vec::new(),
+        fragments: false,
+        computed: None,
         conditions: Vec::new(),
     };
     if let Err(message) = view.template(template) {
@@ -213,6 +43,11 @@ pub(in crate::scan) fn judge(session: &mut Session<'_>, item: &Item, template: &
             false => (Verdict::Suspicious, rules::TEMPLATE_BROKEN),
         };
         view.found.push((0, Finding::of(rule, verdict, format!("it cannot be parsed: {}", plain(&message)))));
+    }
+    if let Some(line) = view.computed.filter(|_| view.fragments) {
+        let detail = "has parts of names of Python's insides, and reaches for an item by a text that it computes";
+        let finding = Finding::of(rules::TEMPLATE_CALL, Verdict::Suspicious, detail);
+        view.found.push((line, finding.sure(Confidence::Possible)));
     }
     for (line, mut finding) in view.found.into_iter().take(100) {
         if line > 0 {
@@ -225,12 +60,28 @@ pub(in crate::scan) fn judge(session: &mut Session<'_>, item: &Item, template: &
     }
 }
 
-struct View {
+/// A text that a template keeps under a name: `{% set a %}text{% endset %}`, or what a macro puts out.
+struct Capture {
+    name: String,
+    /// `None` when it is not the same each time.
+    text: Option<String>,
+    end: &'static str,
+}
+
+/// A template on the way.
+pub(super) struct View {
     found: Vec<(usize, Finding)>,
-    folder: Folder,
+    pub(super) folder: Folder,
     /// Names that the template itself sets.
-    local: HashSet<String>,
-    macros: HashSet<String>,
+    pub(super) local: HashSet<String>,
+    /// Variables of loops.
+    pub(super) looped: HashSet<String>,
+    pub(super) macros: HashSet<String>,
+    captures: Vec<Capture>,
+    /// Whether it has parts of names of Python's insides.
+    pub(super) fragments: bool,
+    /// First line that reaches for an item by what is not known before it runs.
+    pub(super) computed: Option<usize>,
     /// Open conditions, and whether each asks for words in a message.
     conditions: Vec<bool>,
 }
@@ -249,7 +100,11 @@ impl View {
         }
         for (line, piece) in &pieces {
             match piece {
-                Piece::Text(text) => self.text(*line, text),
+                Piece::Text(text) => {
+                    self.fragments |= text.contains("__") && !self.captures.is_empty();
+                    self.capture(Some(text));
+                    self.text(*line, text);
+                }
                 Piece::Output(tokens) => {
                     let mut parser = Parser::new(tokens);
                     let told = parser.tuple().map_err(|error| at(*line, &error))?;
@@ -257,7 +112,9 @@ impl View {
                         return Err(at(*line, "an expression goes on where it should end"));
                     }
                     self.nodes(*line, &parser.nodes);
-                    if let Some(text) = self.folder.text(told).map(str::to_owned) {
+                    let text = self.folder.text(told).map(str::to_owned);
+                    self.capture(text.as_deref());
+                    if let Some(text) = text {
                         self.text(*line, &text);
                     }
                 }
@@ -269,7 +126,17 @@ impl View {
         Ok(())
     }
 
-    fn note(&mut self, line: usize, finding: Finding) {
+    /// Adds what is put out to the innermost text that is kept.
+    fn capture(&mut self, put_out: Option<&str>) {
+        if let Some(Capture { text, .. }) = self.captures.last_mut() {
+            *text = match (text.take(), put_out) {
+                (Some(text), Some(more)) if text.len() + more.len() <= MAX_CAPTURED => Some(text + more),
+                _ => None,
+            };
+        }
+    }
+
+    pub(super) fn note(&mut self, line: usize, finding: Finding) {
         if self.found.len() < 200 || finding.verdict == Verdict::Unsafe {
             self.found.push((line, finding));
         }
@@ -303,6 +170,10 @@ impl View {
 
     fn statement(&mut self, line: usize, mut parser: Parser<'_>) -> Result<(), String> {
         let Some(keyword) = parser.take_name() else { return Err("a statement has no name".to_owned()) };
+        if matches!(keyword.as_str(), "if" | "for") {
+            // What is kept is not the same each time.
+            self.capture(None);
+        }
         match keyword.as_str() {
             "if" | "elif" => {
                 parser.tuple()?;
@@ -322,6 +193,7 @@ impl View {
             "for" => {
                 let names = parser.tuple_of_names();
                 self.local.extend(names.iter().cloned());
+                self.looped.extend(names.iter().cloned());
                 for name in names {
                     self.folder.names.remove(&name);
                 }
@@ -352,7 +224,8 @@ impl View {
             "macro" | "call" => {
                 if keyword == "macro" || !parser.is_mark("(") {
                     if keyword == "macro" {
-                        parser.take_name();
+                        let name = parser.take_name().unwrap_or_default();
+                        self.begin(format!("{name}()"), "endmacro");
                     } else {
                         parser.expression()?;
                         self.nodes(line, &parser.nodes);
@@ -393,9 +266,19 @@ impl View {
                 parser.tuple()?;
                 self.nodes(line, &parser.nodes);
             }
-            "endfor" | "endset" | "endmacro" | "endcall" | "endfilter" | "endwith" | "endraw" | "endblock"
-            | "break" | "continue" | "generation" | "endgeneration" | "autoescape" | "endautoescape" | "block"
-            | "raw" | "endtrans" => return Ok(()),
+            "endset" | "endmacro" => {
+                if self.captures.last().is_some_and(|capture| capture.end == keyword)
+                    && let Some(Capture { name, text: Some(text), .. }) = self.captures.pop()
+                {
+                    self.constant(line, &text, false);
+                    self.folder.names.insert(name, text);
+                }
+                return Ok(());
+            }
+            "endfor" | "endcall" | "endfilter" | "endwith" | "endraw" | "endblock" | "break" | "continue"
+            | "generation" | "endgeneration" | "autoescape" | "endautoescape" | "block" | "raw" | "endtrans" => {
+                return Ok(());
+            }
             other => {
                 let detail = format!("has a statement `{}` that is not known", plain(other));
                 self.note(line, Finding::of(rules::TEMPLATE_BROKEN, Verdict::Suspicious, detail));
@@ -403,6 +286,13 @@ impl View {
             }
         }
         if parser.is_done() { Ok(()) } else { Err(format!("`{keyword}` goes on where it should end")) }
+    }
+
+    /// Begins to keep what is put out.
+    fn begin(&mut self, name: String, end: &'static str) {
+        if self.captures.len() < MAX_CAPTURES {
+            self.captures.push(Capture { name, text: Some(String::new()), end });
+        }
     }
 
     /// `set a = x`, `set a, b = x`, `set ns.a = x`, `set a` as a block.
@@ -418,6 +308,11 @@ impl View {
         self.nodes(line, &parser.nodes);
         let text = value.and_then(|value| self.folder.text(value)).map(str::to_owned);
         self.local.extend(names);
+        if value.is_none()
+            && let Some(name) = &name
+        {
+            self.begin(name.clone(), "endset");
+        }
         if let (Some(name), Some(text)) = (name, text) {
             if text.contains("__") {
                 let detail = format!("keeps `{}` in a name", plain(&text));
@@ -427,184 +322,6 @@ impl View {
             self.folder.names.insert(name, text);
         }
         Ok(())
-    }
-
-    /// Judges the nodes of an expression, parts before wholes.
-    fn nodes(&mut self, line: usize, nodes: &[Node]) {
-        self.folder.texts.clear();
-        for node in nodes {
-            let text = self.folder.fold(nodes, node);
-            if let Some(text) = &text {
-                self.constant(line, text, matches!(node, Node::Text(_)));
-            }
-            self.node(line, nodes, node);
-            self.folder.texts.push(text);
-        }
-    }
-
-    /// A text that the template has or builds.
-    fn constant(&mut self, line: usize, text: &str, written: bool) {
-        let internals = [
-            "__class__",
-            "__globals__",
-            "__init__",
-            "__subclasses__",
-            "__mro__",
-            "__base__",
-            "__bases__",
-            "__builtins__",
-            "__import__",
-            "__getattribute__",
-            "__dict__",
-            "__code__",
-            "__func__",
-            "__self__",
-            "__call__",
-            "__reduce__",
-            "__getitem__",
-            "__loader__",
-        ];
-        if let Some(name) = internals.iter().find(|name| text.contains(**name)) {
-            let how = if written { "has" } else { "builds" };
-            let finding = Finding::of(
-                rules::TEMPLATE_ESCAPE,
-                Verdict::Unsafe,
-                format!("{how} the name `{name}` of Python's insides"),
-            );
-            self.note(line, finding);
-        }
-    }
-
-    fn node(&mut self, line: usize, nodes: &[Node], node: &Node) {
-        match node {
-            Node::Attribute(of, name) => {
-                if name.starts_with('_') {
-                    self.escape(line, &format!("reaches for the attribute `{}`", plain(name)));
-                }
-                self.door(line, nodes, *of);
-            }
-            Node::Item(of, index) => {
-                if let Some(key) = self.folder.text(*index).map(str::to_owned) {
-                    if key.starts_with("__") {
-                        self.escape(line, &format!("reaches for `{}`", plain(&key)));
-                    } else if key.starts_with('_') {
-                        let detail = format!("reaches for `{}`", plain(&key));
-                        self.note(
-                            line,
-                            Finding::of(rules::TEMPLATE_CALL, Verdict::Suspicious, detail).sure(Confidence::Possible),
-                        );
-                    }
-                } else if self.builds_text(nodes, *index) {
-                    let detail = "reaches for an item by a text that it builds";
-                    self.note(
-                        line,
-                        Finding::of(rules::TEMPLATE_CALL, Verdict::Suspicious, detail).sure(Confidence::Possible),
-                    );
-                }
-                self.door(line, nodes, *of);
-            }
-            Node::Call(callee, arguments) => self.call(line, nodes, *callee, arguments),
-            Node::Filter(_, name, arguments) => {
-                self.filter(line, name);
-                self.attribute_filter(line, nodes, name, arguments);
-            }
-            _ => {}
-        }
-    }
-
-    fn escape(&mut self, line: usize, detail: &str) {
-        self.note(line, Finding::of(rules::TEMPLATE_ESCAPE, Verdict::Unsafe, detail));
-    }
-
-    /// Names that lead from a template into the program that renders it.
-    fn door(&mut self, line: usize, nodes: &[Node], of: Id) {
-        if let Some(Node::Name(name)) = nodes.get(of)
-            && DOORS.contains(&name.as_str())
-            && !self.local.contains(name)
-            && !self.macros.contains(name)
-        {
-            self.escape(line, &format!("reaches through `{name}`"));
-        }
-    }
-
-    /// Whether a text is put together, so that its value is not seen.
-    fn builds_text(&self, nodes: &[Node], id: Id) -> bool {
-        match nodes.get(id) {
-            Some(Node::Binary("~", ..)) => true,
-            Some(Node::Filter(_, name, _)) => matches!(name.as_str(), "join" | "format" | "replace" | "reverse"),
-            Some(Node::Call(callee, _)) => {
-                matches!(nodes.get(*callee), Some(Node::Attribute(_, name)) if matches!(name.as_str(), "join" | "format" | "replace"))
-            }
-            _ => false,
-        }
-    }
-
-    fn call(&mut self, line: usize, nodes: &[Node], callee: Id, arguments: &Arguments) {
-        match nodes.get(callee) {
-            Some(Node::Name(name)) => {
-                if DOORS.contains(&name.as_str()) && !self.local.contains(name) && !self.macros.contains(name) {
-                    self.escape(line, &format!("calls `{name}`"));
-                } else if !FUNCTIONS.contains(&name.as_str()) && !self.macros.contains(name) {
-                    let detail = format!("calls `{}`, which is not known", plain(name));
-                    self.note(line, Finding::of(rules::TEMPLATE_CALL, Verdict::Suspicious, detail));
-                }
-            }
-            Some(Node::Attribute(of, method)) => {
-                if ACTS.contains(&method.as_str()) {
-                    self.escape(line, &format!("calls `{method}`, which acts"));
-                } else if method.starts_with('_') {
-                    // The attribute has a finding already.
-                } else if !METHODS.contains(&method.as_str()) {
-                    let detail = format!("calls the method `{}`, which is not known", plain(method));
-                    self.note(line, Finding::of(rules::TEMPLATE_CALL, Verdict::Suspicious, detail));
-                } else if method == "format"
-                    && let Some(pattern) = self.folder.text(*of).map(str::to_owned)
-                    && pattern
-                        .split('{')
-                        .skip(1)
-                        .any(|field| field.split('}').next().is_some_and(|field| field.contains(['.', '['])))
-                {
-                    self.escape(line, &format!("reaches for attributes with the pattern `{}`", plain(&pattern)));
-                }
-            }
-            _ => {
-                let _ = arguments;
-                let detail = "calls what it finds by an expression";
-                self.note(line, Finding::of(rules::TEMPLATE_CALL, Verdict::Suspicious, detail));
-            }
-        }
-    }
-
-    fn filter(&mut self, line: usize, name: &str) {
-        if !FILTERS.contains(&name) {
-            let detail = format!("has a filter `{}` that is not known", plain(name));
-            let finding = Finding::of(rules::TEMPLATE_CALL, Verdict::Caution, detail).weighing(Severity::Low);
-            self.note(line, finding);
-        }
-    }
-
-    /// Filters that find attributes by their names.
-    fn attribute_filter(&mut self, line: usize, nodes: &[Node], name: &str, arguments: &Arguments) {
-        let named = arguments.named.iter().find(|(key, _)| key == "attribute").map(|(_, id)| *id);
-        let first = arguments.list.first().copied();
-        let attribute = match name {
-            "attr" | "selectattr" | "rejectattr" | "groupby" => named.or(first),
-            "map" if first.and_then(|id| self.folder.text(id)) == Some("attr") => arguments.list.get(1).copied(),
-            "map" | "sort" | "sum" | "unique" | "min" | "max" | "join" => named,
-            _ => None,
-        };
-        let Some(attribute) = attribute else { return };
-        match self.folder.text(attribute).map(str::to_owned) {
-            Some(path) if path.split('.').any(|part| part.starts_with('_')) => {
-                self.escape(line, &format!("reaches for the attribute `{}` by the filter `{name}`", plain(&path)));
-            }
-            Some(_) => {}
-            None if name == "attr" || self.builds_text(nodes, attribute) => {
-                let detail = format!("reaches for an attribute that it computes, by the filter `{name}`");
-                self.note(line, Finding::of(rules::TEMPLATE_CALL, Verdict::Suspicious, detail));
-            }
-            None => {}
-        }
     }
 }
 

@@ -8,5 +8,7 @@ mod fold;
 mod judge;
 mod lex;
 mod parse;
+mod reach;
+mod words;
 
 pub(super) use judge::judge;

@@ -23,6 +23,9 @@ const PADDING_BYTES: u64 = 64 << 10;
 pub(in crate::scan) fn judge(session: &mut Session<'_>, item: &Item) -> u64 {
     let mut stream = Stream { at: 0, count: 0, legacy: false, storages: BTreeMap::new(), keys: Vec::new() };
     loop {
+        if session.is_out_of_time(item) {
+            return item.section.len();
+        }
         if !take(&mut session.budget.pickles, 1) {
             session.limit(item, "it has too many pickles");
             return item.section.len();

@@ -110,7 +110,12 @@ impl Names<'_> {
                     "builtins.str",
                     "collections.OrderedDict",
                 ];
+                // Plain values are made from `object` alone.
+                let plain = args.first().and_then(|&class| self.of(class)) == Some(Standing::Data);
                 match self.is_class(args.first()) && self.is_name(args.get(1), &bases) {
+                    true if plain && !self.is_name(args.get(1), &["builtins.object"]) => {
+                        wrong(Verdict::Suspicious, "makes a plain value from another type than its own")
+                    }
                     true => None,
                     // A class that is not known has its own finding already.
                     false if args.first().is_some_and(|&class| self.graph.global(class).is_some()) => None,
@@ -187,6 +192,15 @@ impl Names<'_> {
             Node::Object(_) => self.graph.class(state).is_some_and(|class| class.is("collections", "OrderedDict")),
             _ => false,
         };
+        // The second dictionary is set attribute by attribute, and may give an instance another class.
+        let sets_insides = matches!(self.graph.node(state), Node::Tuple(_))
+            && self.graph.items(state).get(1).is_some_and(|&slots| {
+                self.graph.pairs(slots).any(|(key, _)| self.graph.str(key).is_some_and(|key| key.starts_with("__")))
+            });
+        if sets_insides {
+            let detail = format!("sets attributes of Python's insides on `{}`", show::call(self.graph, id));
+            return Some(Finding::of(rules::PICKLE_STATE, Verdict::Suspicious, detail));
+        }
         if plain || self.has_state_of_its_own(object) {
             return None;
         }

@@ -150,6 +150,79 @@ fn findings_without_end_are_bounded_and_the_worst_are_kept() {
 }
 
 #[test]
+fn containers_of_every_kind_in_each_other_end() {
+    let tar = |name: &str, data: &[u8]| {
+        let mut head = vec![0u8; 512];
+        head[..name.len()].copy_from_slice(name.as_bytes());
+        head[100..107].copy_from_slice(b"0000644");
+        head[124..135].copy_from_slice(format!("{:011o}", data.len()).as_bytes());
+        head[148..156].copy_from_slice(b"        ");
+        head[156] = b'0';
+        head[257..263].copy_from_slice(b"ustar\0");
+        let sum: u32 = head.iter().map(|&byte| u32::from(byte)).sum();
+        head[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        head.extend(data);
+        head.resize(head.len().div_ceil(512) * 512 + 1024, 0);
+        head
+    };
+    let gzip = |data: &[u8]| {
+        let mut out = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec();
+        out.extend(miniz_oxide::deflate::compress_to_vec(data, 6));
+        out.extend(weighthouse_format::zip::crc(data).to_le_bytes());
+        out.extend((data.len() as u32).to_le_bytes());
+        out
+    };
+    let mut bytes = call_of("os", "system");
+    for round in 0..3 {
+        bytes = Zip::default().add("inner", &gzip(&tar("inner", &bytes))).finish();
+        let expected = if round < 2 { Verdict::Unsafe } else { Verdict::Error };
+        assert_eq!(soon("deep.bin", bytes.clone()).verdict, expected, "round {round}");
+    }
+}
+
+#[test]
+fn a_file_whose_time_is_up_is_an_error() {
+    let mut zip = Zip::default();
+    for number in 0..1_000 {
+        zip = zip.add(&format!("{number}"), b"x");
+    }
+    let folder =
+        MemoryFolder::new(vec![Section::of_bytes("m.zip", zip.add("last", &call_of("os", "system")).finish())]);
+    let asked = std::cell::Cell::new(0);
+    let stop = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 100
+    };
+    let scan = scan_file_within(&folder, "m.zip", &Options::default(), &stop);
+    assert_eq!((scan.verdict, broken(&scan)), (Verdict::Error, vec!["limit"]));
+    assert!(scan.limits_hit.contains(&"its time is up".to_owned()) && asked.get() < 110, "{:?}", scan.limits_hit);
+}
+
+#[test]
+fn documents_that_are_slow_to_judge_end() {
+    let mut anchors = "a0: &a0 [x, x]\n".to_owned();
+    for number in 1..40 {
+        anchors += &format!("a{number}: &a{number} [*a{}, *a{}]\n", number - 1, number - 1);
+    }
+    for (name, text) in [
+        ("config.yaml", anchors),
+        ("config.yaml", "a: ".repeat(50_000)),
+        ("config.yaml", "? ".repeat(200_000)),
+        ("config.json", format!("{{\"a\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000))),
+        ("config.json", format!("{{{}\"z\": 1}}", "\"a\": {\"a\": NaN}, ".repeat(100_000))),
+        ("config.json", format!("[{}1]", "\"\\ud800\",".repeat(200_000))),
+        ("graph.pbtxt", "op op op : ".repeat(300_000)),
+        ("graph.pbtxt", format!("op: \"{}", "\\".repeat(1_000_000))),
+        ("requirements.txt", "git+".repeat(500_000)),
+        ("model.pth", "import\n".repeat(300_000)),
+        ("chat_template.jinja", format!("{}x{}", "{% set a %}".repeat(20_000), "{% endset %}".repeat(20_000))),
+        ("chat_template.jinja", "{% macro a() %}{{ a() ~ a() }}{% endmacro %}".repeat(10_000)),
+    ] {
+        soon(name, text.into_bytes());
+    }
+}
+
+#[test]
 fn any_bytes_end_with_a_verdict() {
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = || {
