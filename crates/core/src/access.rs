@@ -19,7 +19,10 @@ pub(crate) type CallerCache = Cache<Sha256, (i64, Caller)>;
 
 /// Whoever makes a request: a stranger, or a user with the rights of one token.
 #[derive(Debug, Clone, Default)]
-pub struct Caller(Option<Arc<Known>>);
+pub struct Caller {
+    known: Option<Arc<Known>>,
+    address: Option<Arc<str>>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -40,27 +43,51 @@ pub struct Repo {
 impl Caller {
     /// A stranger.
     pub fn anonymous() -> Self {
-        Self(None)
+        Self::default()
+    }
+
+    /// The same, from a network address.
+    #[must_use]
+    pub fn from_address(mut self, address: impl Into<Arc<str>>) -> Self {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// Where the request came from, if that is known.
+    pub fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// Whether nobody is there who could be asked: a token marked for automated use, or none at all.
+    ///
+    /// Not by what a client calls itself, which it may choose. A stranger counts, because leaving a token out must not
+    /// be a way around.
+    pub fn is_automated(&self) -> bool {
+        self.known.as_ref().is_none_or(|known| known.token.automated)
+    }
+
+    fn of(known: Known) -> Self {
+        Self { known: Some(Arc::new(known)), address: None }
     }
 
     /// The user, unless a stranger calls.
     pub fn account(&self) -> Option<&Account> {
-        self.0.as_ref().map(|known| &known.account)
+        self.known.as_ref().map(|known| &known.account)
     }
 
     /// The token, unless a stranger calls.
     pub fn token(&self) -> Option<&TokenRecord> {
-        self.0.as_ref().map(|known| &known.token)
+        self.known.as_ref().map(|known| &known.token)
     }
 
     /// Organisations of the user.
     pub fn orgs(&self) -> &[Membership] {
-        self.0.as_ref().map_or(&[], |known| &known.orgs)
+        self.known.as_ref().map_or(&[], |known| &known.orgs)
     }
 
     /// The user, who must be known and hold a token that may write.
     pub fn require_write(&self, action: &'static str) -> Result<&Account, Error> {
-        let known = self.0.as_ref().ok_or(Error::Unauthenticated { action })?;
+        let known = self.known.as_ref().ok_or(Error::Unauthenticated { action })?;
         if known.token.scope < Scope::Write {
             return Err(Error::Denied { action: format!("{action}: this token may only read") });
         }
@@ -69,12 +96,12 @@ impl Caller {
 
     /// Whether this is an administrator with a token for administration.
     pub fn is_admin(&self) -> bool {
-        self.0.as_ref().is_some_and(|k| k.account.admin && k.token.scope == Scope::Admin && k.token.repos.is_none())
+        self.known.as_ref().is_some_and(|k| k.account.admin && k.token.scope == Scope::Admin && k.token.repos.is_none())
     }
 
     /// Highest role in a namespace: one's own name, or an organisation. Capped by the token.
     pub fn namespace_role(&self, account_id: &str) -> Option<Role> {
-        let known = self.0.as_ref()?;
+        let known = self.known.as_ref()?;
         if self.is_admin() || known.account.id == account_id {
             return Some(Role::Admin);
         }
@@ -83,13 +110,20 @@ impl Caller {
 
     /// What the caller may do in a repository, if it may see it at all.
     pub fn role_in(&self, repo: &RepoRecord) -> Option<Role> {
+        let role = self.standing_in(repo)?;
+        let reads_only = self.known.as_ref().is_some_and(|known| known.token.scope == Scope::Read);
+        Some(if reads_only { Role::Read } else { role })
+    }
+
+    /// Who the caller is in a repository, whatever the token at hand may do: a person who may write there and reads with a
+    /// token that may only read is still one who may write.
+    pub fn standing_in(&self, repo: &RepoRecord) -> Option<Role> {
         let public = (!repo.private).then_some(Role::Read);
-        let Some(known) = &self.0 else { return public };
+        let Some(known) = &self.known else { return public };
         if known.token.repos.as_ref().is_some_and(|only| !only.contains(&repo.key)) {
             return public;
         }
-        let role = self.namespace_role(&repo.owner).max(public);
-        if known.token.scope == Scope::Read { role.map(|_| Role::Read) } else { role }
+        self.namespace_role(&repo.owner).max(public)
     }
 
     pub(crate) fn viewer(&self) -> Viewer {
@@ -143,7 +177,7 @@ impl Hub {
             self.catalog().tokens().touch(&token.id, now_ms).await?;
         }
         let orgs = self.catalog().accounts().orgs_of(&account.id).await?;
-        let caller = Caller(Some(Arc::new(Known { account, token, orgs })));
+        let caller = Caller::of(Known { account, token, orgs });
         self.callers().insert(digest, (now_ms, caller.clone()));
         Ok(caller)
     }
@@ -152,7 +186,7 @@ impl Hub {
     pub async fn caller_of(&self, account_id: &str, token: TokenRecord) -> Result<Caller, Error> {
         let account = self.catalog().accounts().get(account_id).await?.ok_or(Error::InvalidToken)?;
         let orgs = self.catalog().accounts().orgs_of(account_id).await?;
-        Ok(Caller(Some(Arc::new(Known { account, token, orgs }))))
+        Ok(Caller::of(Known { account, token, orgs }))
     }
 
     /// A user with every right, for orders given on the machine itself.
@@ -164,11 +198,12 @@ impl Hub {
             name: "local".to_owned(),
             scope: Scope::Admin,
             repos: None,
+            automated: false,
             created_at_ms: 0,
             expires_at_ms: None,
             last_used_at_ms: None,
         };
-        Ok(Caller(Some(Arc::new(Known { account, token, orgs: Vec::new() }))))
+        Ok(Caller::of(Known { account, token, orgs: Vec::new() }))
     }
 
     /// Opens a repository for a caller.
@@ -179,6 +214,16 @@ impl Hub {
     pub async fn repo(&self, caller: &Caller, kind: RepoKind, id: &str) -> Result<Repo, Error> {
         let found = self.catalog().repos().find(kind, id).await?;
         self.opened(caller, kind, id, found).await
+    }
+
+    /// Opens a repository with every right, for orders given on the machine itself.
+    ///
+    /// # Errors
+    /// [`Error::RepoNotFound`].
+    pub async fn any_repo(&self, kind: RepoKind, id: &str) -> Result<Repo, Error> {
+        let record = self.catalog().repos().find(kind, id).await?;
+        let record = record.ok_or_else(|| Error::RepoNotFound { kind, id: names::shorten(id) })?;
+        Ok(Repo { record, role: Role::Admin })
     }
 
     /// Opens a repository by its internal id, as tokens of this hub name it.

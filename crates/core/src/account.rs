@@ -1,9 +1,11 @@
 //! Users, organisations and tokens, as an administrator keeps them.
 
+use serde_json::{Value, json};
 use weighthouse_store::catalog::{
     Account, AccountKind, Membership, RepoKey, RepoKind, Role, Scope, TokenRecord, fresh_id,
 };
 
+use crate::audit::Event;
 use crate::{Error, Hub, names};
 
 /// Letters and digits after `hf_` in a new token; clients want at least 34.
@@ -35,6 +37,8 @@ pub struct NewToken {
     pub repos: Option<Vec<(RepoKind, String)>>,
     /// Milliseconds from now until it expires.
     pub lifetime_ms: Option<i64>,
+    /// Whether a program will hold it, and no person who could be asked.
+    pub automated: bool,
     /// The token itself, to carry over an existing one; a fresh one if absent.
     pub value: Option<String>,
 }
@@ -61,7 +65,13 @@ impl Hub {
             admin: new.admin,
             created_at_ms: self.now_ms(),
         };
-        Ok(self.catalog().accounts().add(account).await?)
+        let account = self.catalog().accounts().add(account).await?;
+        let (name, org) = match kind {
+            AccountKind::User => ("user.create", String::new()),
+            AccountKind::Org => ("org.create", account.id.clone()),
+        };
+        self.record_local(event(name, org, &account.name, json!({ "admin": account.admin }))).await?;
+        Ok(account)
     }
 
     /// All users or all organisations, by name.
@@ -98,6 +108,7 @@ impl Hub {
     pub async fn set_member(&self, org: &str, user: &str, role: Option<Role>) -> Result<(), Error> {
         let org = self.account_of_kind(AccountKind::Org, org).await?;
         let user = self.account_of_kind(AccountKind::User, user).await?;
+        let former = self.catalog().accounts().role(&org.id, &user.id).await?;
         match role {
             Some(role) => self.catalog().accounts().set_member(&org.id, &user.id, role).await?,
             None => {
@@ -105,7 +116,13 @@ impl Hub {
             }
         }
         self.callers().clear();
-        Ok(())
+        let name = match (former, role) {
+            (None, Some(_)) => "org.add_member",
+            (Some(_), Some(_)) => "org.change_role",
+            (_, None) => "org.remove_member",
+        };
+        let detail = json!({ "org": org.name, "role": role.map(Role::as_str), "former": former.map(Role::as_str) });
+        self.record_local(event(name, org.id, &user.name, detail)).await
     }
 
     /// Members of an organisation, by name.
@@ -140,15 +157,21 @@ impl Hub {
         let now_ms = self.now_ms();
         let token = TokenRecord {
             id: fresh_id()?,
-            account: user.id,
+            account: user.id.clone(),
             name: new.name,
             scope: new.scope,
             repos: keys,
+            automated: new.automated,
             created_at_ms: now_ms,
             expires_at_ms: new.lifetime_ms.map(|ms| now_ms.saturating_add(ms)),
             last_used_at_ms: None,
         };
         self.catalog().tokens().add(&token, &secret).await?;
+        let detail = json!({
+            "id": token.id, "name": token.name, "scope": token.scope.as_str(), "automated": token.automated,
+            "limited": token.repos.is_some(), "expires_at_ms": token.expires_at_ms,
+        });
+        self.record_local(event("token.create", String::new(), &user.name, detail)).await?;
         Ok((token, secret))
     }
 
@@ -164,7 +187,7 @@ impl Hub {
             return Err(Error::NotFound { what: "token", name: names::shorten(id) });
         }
         self.callers().clear();
-        Ok(())
+        self.record_local(event("token.revoke", String::new(), id, json!({}))).await
     }
 
     /// Makes the first administrator, if the hub has no user yet, and returns the secret of their token.
@@ -179,11 +202,16 @@ impl Hub {
             scope: Scope::Admin,
             repos: None,
             lifetime_ms: None,
+            automated: false,
             value: None,
         };
         let (_, secret) = self.add_token(&admin.name, token).await?;
         Ok(Some((admin, secret)))
     }
+}
+
+fn event(name: &'static str, org: String, subject: &str, detail: Value) -> Event {
+    Event { name, org, repo: String::new(), subject: subject.to_owned(), outcome: "done", detail }
 }
 
 fn fresh_token() -> Result<String, Error> {

@@ -42,8 +42,10 @@ pub struct FileRecord {
     pub lfs: bool,
     /// SHA-256 of the content.
     pub sha256: Sha256,
-    /// Xet hash of the content.
+    /// Xet hash of the content; all zeros when its bytes are gone.
     pub file_hash: XetHash,
+    /// The rule of retention by which the bytes were removed, if one did.
+    pub retired: Option<String>,
 }
 
 /// A file or a folder in a revision.
@@ -100,7 +102,7 @@ impl Hub {
     /// A file of a revision.
     ///
     /// # Errors
-    /// [`Error::EntryNotFound`] when the path is no file.
+    /// [`Error::EntryNotFound`] when the path is no file; [`Error::Retired`] when its bytes were removed by a rule.
     pub async fn file(&self, revision: &Revision, name: &str, path: &str) -> Result<Arc<FileRecord>, Error> {
         let key = (revision.oid, path.to_owned());
         if let Some(file) = self.files().get(&key) {
@@ -110,6 +112,9 @@ impl Hub {
         let entry = entry.ok_or_else(|| entry_not_found(revision, name, path))?;
         let file = self.files_of(vec![(path.to_owned(), entry.oid)]).await?.pop();
         let file = Arc::new(file.ok_or_else(|| lost(&entry.oid))?);
+        if let Some(rule) = &file.retired {
+            return Err(Error::Retired { sha256: file.sha256, rule: rule.clone() });
+        }
         self.files().insert(key, Arc::clone(&file));
         Ok(file)
     }
@@ -134,13 +139,16 @@ impl Hub {
     }
 
     pub(crate) async fn content(&self, sha256: &Sha256) -> Result<Content, Error> {
-        let content = self.catalog().contents().get(sha256).await?;
-        content.ok_or_else(|| {
-            Error::Store(StoreError::Corrupt {
-                what: format!("content {sha256}"),
-                detail: "a commit names it and it is not on record".to_owned(),
-            })
-        })
+        if let Some(content) = self.catalog().contents().get(sha256).await? {
+            return Ok(content);
+        }
+        if let Some(rule) = self.catalog().retention().retired(sha256).await? {
+            return Err(Error::Retired { sha256: *sha256, rule });
+        }
+        Err(Error::Store(StoreError::Corrupt {
+            what: format!("content {sha256}"),
+            detail: "a commit names it and it is not on record".to_owned(),
+        }))
     }
 
     /// Entries of a folder (the root is `""`), in git's order; with `recursive` everything below it, folders too.
@@ -218,7 +226,7 @@ impl Hub {
     }
 
     /// Entry at a path, the root excepted.
-    async fn entry(&self, revision: &Revision, path: &str) -> Result<Option<Entry>, Error> {
+    pub(crate) async fn entry(&self, revision: &Revision, path: &str) -> Result<Option<Entry>, Error> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let tree = self.tree_at(&revision.commit.tree, folder).await?;
         Ok(tree.and_then(|tree| tree.get(name).cloned()))
@@ -265,7 +273,13 @@ impl Hub {
         let mut records = Vec::with_capacity(files.len());
         for (path, oid) in files {
             let blob = blobs.get(&oid).ok_or_else(|| lost(&oid))?;
-            let file_hash = *hashes.get(&blob.sha256).ok_or_else(|| lost(&oid))?;
+            let (file_hash, retired) = match hashes.get(&blob.sha256) {
+                Some(hash) => (*hash, None),
+                None => match self.catalog().retention().retired(&blob.sha256).await? {
+                    Some(rule) => (XetHash::ZERO, Some(rule)),
+                    None => return Err(lost(&oid)),
+                },
+            };
             records.push(FileRecord {
                 path,
                 oid,
@@ -273,6 +287,7 @@ impl Hub {
                 lfs: blob.lfs,
                 sha256: blob.sha256,
                 file_hash,
+                retired,
             });
         }
         Ok(records)

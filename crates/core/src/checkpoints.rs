@@ -299,8 +299,13 @@ impl Inside {
         place::of(tensor, |path| self.files.get(path).map(|record| record.sha256))
     }
 
+    /// What the catalog says of a file that holds tensors, by its path below the folder that was read.
+    pub(crate) fn file(&self, path: &str) -> Option<&Arc<FileRecord>> {
+        self.files.get(path)
+    }
+
     /// A folder of the files that hold tensors.
-    fn stored(&self, hub: &Hub, budget_bytes: u64) -> StoredFolder {
+    pub(crate) fn stored(&self, hub: &Hub, budget_bytes: u64) -> StoredFolder {
         let files = self.files.iter().map(|(path, record)| (Arc::clone(path), Arc::clone(record)));
         StoredFolder::new(hub, files.collect(), budget_bytes)
     }
@@ -392,7 +397,12 @@ impl Hub {
     }
 
     /// Reads and keeps what is inside.
-    async fn read_inside(&self, revision: &Revision, path: &str, budget_bytes: u64) -> Result<Arc<Inside>, Error> {
+    pub(crate) async fn read_inside(
+        &self,
+        revision: &Revision,
+        path: &str,
+        budget_bytes: u64,
+    ) -> Result<Arc<Inside>, Error> {
         let (folder, file) = self.split(revision, path).await?;
         let stored = StoredFolder::of(self, revision, &folder, budget_bytes).await?;
         let read = move || Inside::read(&stored, &folder, file.as_deref());

@@ -13,6 +13,7 @@ use weighthouse_store::repo::edit::TreeEdit;
 use weighthouse_store::repo::object::{ObjectKind, lfs_pointer, object_id};
 
 use crate::access::{Caller, Repo};
+use crate::gate::Arriving;
 use crate::jobs::Line;
 use crate::preupload::{ATTRIBUTES, LfsRules};
 use crate::revision::{MAIN, Revision};
@@ -184,13 +185,18 @@ impl PendingCommit {
     /// Makes the commit and returns it. A commit that changes nothing, and a repeated one, return what is there.
     ///
     /// # Errors
-    /// [`Error::StaleParent`], [`Error::MissingFile`], [`Error::MissingContent`], [`Error::IllegalPath`].
+    /// [`Error::StaleParent`], [`Error::MissingFile`], [`Error::MissingContent`], [`Error::IllegalPath`];
+    /// [`Error::Blocked`] when a policy forbids a file.
     pub async fn finish(mut self) -> Result<Revision, Error> {
         let fingerprint = hex::encode(self.fingerprint.finalize_reset());
         let _turn = self.hub.commit_turn(&self.repo.record.key).await;
         if let Some(revision) = self.repeated(&fingerprint).await? {
             self.ingest.abort().await;
             return Ok(revision);
+        }
+        if let Err(error) = self.pass().await {
+            self.ingest.abort().await;
+            return Err(error);
         }
         // The bytes of all files go first, so that no commit can name what is not stored.
         let ingest = std::mem::replace(&mut self.ingest, Ingest::new(self.hub.store()));
@@ -204,6 +210,7 @@ impl PendingCommit {
                     if self.target.ref_name == format!("refs/heads/{MAIN}") {
                         self.hub.refresh_facts(&self.repo, &revision).await;
                     }
+                    self.hub.work_waits(Line::Judging).notify_one();
                     self.hub.work_waits(Line::Reading).notify_one();
                     return Ok(revision);
                 }
@@ -211,6 +218,25 @@ impl PendingCommit {
             }
         }
         Err(Error::StaleParent)
+    }
+
+    /// Asks the policies, by what is known of the files.
+    async fn pass(&self) -> Result<(), Error> {
+        let mut files = Vec::with_capacity(self.operations.len());
+        for operation in &self.operations {
+            files.push(match operation {
+                Operation::Put { path, blob } => {
+                    Arriving { path, sha256: blob.sha256, size_bytes: blob.size_bytes, large: false }
+                }
+                Operation::PutLfs { path, sha256, size_bytes } => {
+                    Arriving { path, sha256: *sha256, size_bytes: size_bytes.unwrap_or(0), large: true }
+                }
+                // Its bytes have been let in before, and its name has not.
+                Operation::Copy { path, .. } => Arriving { path, sha256: Sha256([0; 32]), size_bytes: 0, large: false },
+                Operation::Remove { .. } => continue,
+            });
+        }
+        self.hub.pass_commit(&self.caller, &self.repo, &files).await
     }
 
     async fn attempt(&self, uploaded: &BTreeMap<Sha256, ContentRecord>, fingerprint: &str) -> Result<Revision, Error> {
@@ -229,6 +255,8 @@ impl PendingCommit {
         let catalog = self.hub.catalog();
         let mut edit = TreeEdit::new(head.as_ref().map(|head| head.commit.tree));
         let mut blobs = Vec::new();
+        let mut waiting = Vec::new();
+        let mut copied = Vec::new();
         for operation in &self.operations {
             match operation {
                 Operation::Put { path, blob } => {
@@ -241,16 +269,23 @@ impl PendingCommit {
                     let oid = object_id(ObjectKind::Blob, pointer.as_bytes());
                     edit.put(catalog, path, oid).await?;
                     blobs.push(BlobRecord { oid, sha256: *sha256, size_bytes: content.size_bytes, lfs: true });
+                    waiting.push((*sha256, path.clone()));
                 }
                 Operation::Copy { from, path } => {
                     let found = edit.file(catalog, from).await?;
                     let oid = found.ok_or_else(|| Error::MissingFile { path: names::shorten(from) })?;
                     edit.put(catalog, path, oid).await?;
+                    copied.push((oid, path.clone()));
                 }
                 Operation::Remove { path } => edit.remove(catalog, path).await?,
             }
         }
         blobs.extend(self.extend_attributes(&mut edit).await?);
+        let oids: Vec<GitOid> = copied.iter().map(|(oid, _)| *oid).collect();
+        for blob in catalog.contents().blobs(&oids).await?.iter().filter(|blob| blob.lfs) {
+            let here = copied.iter().filter(|(oid, _)| *oid == blob.oid);
+            waiting.extend(here.map(|(_, path)| (blob.sha256, path.clone())));
+        }
         let (tree, trees) = edit.finish();
         if let Some(head) = &head
             && head.commit.tree == tree
@@ -278,6 +313,7 @@ impl PendingCommit {
             data,
             trees,
             blobs,
+            waiting,
             fingerprint: fingerprint.to_owned(),
             now_ms,
         };

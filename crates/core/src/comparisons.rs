@@ -148,12 +148,15 @@ impl Hub {
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] for a stranger; [`Error::Denied`] when the caller has asked for too much already,
-    /// [`Error::Busy`] when all have.
+    /// [`Error::Busy`] when all have; [`Error::Blocked`] when a policy keeps files from the caller.
     pub async fn ask_comparison(&self, caller: &Caller, a: &Compared, b: &Compared) -> Result<Compare, Error> {
         let account = caller.account().ok_or(Error::Unauthenticated { action: "compare checkpoints" })?;
         let known = self.comparison(a, b).await?;
         if !matches!(known, Compare::Unasked | Compare::Failed(_)) {
             return Ok(known);
+        }
+        for side in [a, b] {
+            self.pass_folder(caller, &side.repo, &side.revision, &side.path).await?;
         }
         let comparisons = self.catalog().comparisons();
         let (own, all) = comparisons.unfinished(&account.id, MOST_ATTEMPTS).await?;

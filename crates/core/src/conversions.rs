@@ -138,7 +138,7 @@ impl Hub {
     /// # Errors
     /// [`Error::Unauthenticated`] for a stranger; [`Error::Unsupported`] for a form that is not possible, with the reason;
     /// [`Error::TooLarge`] for results that this hub does not take as files; [`Error::Denied`] when the caller has asked
-    /// for too much already, [`Error::Busy`] when all have.
+    /// for too much already, [`Error::Busy`] when all have; [`Error::Blocked`] when a policy keeps the files from the caller.
     pub async fn ask_conversion(
         &self,
         caller: &Caller,
@@ -148,6 +148,7 @@ impl Hub {
     ) -> Result<Offered, Error> {
         let account = caller.account().ok_or(Error::Unauthenticated { action: "convert a checkpoint" })?;
         let path = path.trim_matches('/');
+        self.pass_folder(caller, repo, revision, path).await?;
         let offers = self.offers(repo, revision, path).await?;
         let offer = offers.iter().find(|offer| offer.choice.word == word);
         let offer = offer.ok_or_else(|| {
@@ -222,6 +223,7 @@ impl Hub {
             lfs: true,
             sha256: content.sha256,
             file_hash: content.file_hash,
+            retired: None,
         }))
     }
 

@@ -9,6 +9,7 @@ use weighthouse_store::catalog::RepoKind;
 use weighthouse_store::digest::{GitOid, Sha256};
 use weighthouse_store::repo::edit::EditError;
 use weighthouse_store::{StoreError, StoreErrorKind};
+use weighthouse_trust::policy::PolicyError;
 
 /// A use case that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,15 @@ pub enum Error {
         /// What was attempted.
         action: String,
     },
+    /// A policy forbids it.
+    #[error("{reason}")]
+    Blocked {
+        /// What was refused, why, and by which policy: one sentence for whoever asked.
+        reason: String,
+    },
+    /// Policies that cannot be saved.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// A file path breaks a rule.
     #[error("path `{path}` is refused: {reason}")]
     IllegalPath {
@@ -162,6 +172,14 @@ pub enum Error {
         /// What takes a while.
         what: &'static str,
     },
+    /// The bytes were removed by a rule of retention.
+    #[error("the bytes of this version were removed by the repository's rule of retention: {rule}")]
+    Retired {
+        /// Digest of the bytes.
+        sha256: Sha256,
+        /// The rule.
+        rule: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
@@ -177,6 +195,8 @@ pub enum ErrorKind {
     Conflict,
     /// More rights are needed.
     Denied,
+    /// A policy forbids it, whoever asks.
+    Refused,
     /// The input is wrong.
     Malformed,
     /// Bytes at rest are wrong.
@@ -204,7 +224,8 @@ impl Error {
             | Self::RevisionNotFound { .. }
             | Self::EntryNotFound { .. }
             | Self::MissingFile { .. }
-            | Self::NotFound { .. } => ErrorKind::NotFound,
+            | Self::NotFound { .. }
+            | Self::Retired { .. } => ErrorKind::NotFound,
             Self::Exists { .. } | Self::RepoExists { .. } | Self::StaleParent => ErrorKind::Conflict,
             Self::SourceChanged { .. } => ErrorKind::Conflict,
             Self::Local { source, .. } => match source.kind() {
@@ -215,7 +236,9 @@ impl Error {
                 _ => ErrorKind::Transient,
             },
             Self::InvalidToken | Self::Unauthenticated { .. } | Self::Denied { .. } => ErrorKind::Denied,
+            Self::Blocked { .. } => ErrorKind::Refused,
             Self::IllegalPath { .. }
+            | Self::Policy(_)
             | Self::Malformed(_)
             | Self::Unsupported(_)
             | Self::MissingContent { .. }

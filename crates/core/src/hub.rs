@@ -21,7 +21,11 @@ use crate::browse::FileCache;
 use crate::checkpoints::Readers;
 use crate::comparisons::{DocumentCache, document_cache};
 use crate::conversions::OfferCache;
+use crate::gate::{Gate, Scanner};
 use crate::jobs::Line;
+use crate::policies::{PolicyCache, Recorder};
+use crate::repack::RepackPolicy;
+use crate::usage::{HubUsageCache, UsageCache};
 
 /// Where the bytes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,15 @@ pub struct HubOptions {
     pub max_file_bytes: u64,
     /// How long an unfinished upload is kept.
     pub upload_lifetime: Duration,
+    /// Who judges files, and by which rules.
+    pub scanner: Scanner,
+    /// What is done with stored files in the background.
+    pub repack: RepackPolicy,
+    /// How much of one core that may take, more than 0 and at most 1.
+    pub repack_share: f64,
+    /// Room for plain copies of the files that are read most, in bytes; they lie below the data folder of a process that
+    /// serves. 0 makes none.
+    pub hot_bytes: u64,
     /// The time.
     pub clock: Clock,
 }
@@ -68,6 +81,10 @@ impl HubOptions {
             max_regular_bytes: 10 << 20,
             max_file_bytes: 5 << 40,
             upload_lifetime: Duration::from_secs(24 * 3600),
+            scanner: Scanner::default(),
+            repack: RepackPolicy::default(),
+            repack_share: 0.5,
+            hot_bytes: 0,
             clock: Clock::system(),
         }
     }
@@ -89,11 +106,20 @@ struct Parts {
     turns: [Mutex<()>; 64],
     readers: Readers,
     /// Told when there is work, by line.
-    work: [Notify; 2],
+    work: [Notify; 4],
+    /// Told when upkeep has to look up.
+    upkeep: Notify,
+    /// Verdicts, and turns of the scanner.
+    gate: Gate,
     /// Which forms the checkpoints of trees can be had in.
     offers: OfferCache,
     /// Comparisons as they were read.
     documents: DocumentCache,
+    policies: PolicyCache,
+    recorder: Recorder,
+    /// Accounts of repositories and of the hub, for a few seconds.
+    usage: UsageCache,
+    hub_usage: HubUsageCache,
     stopping: AtomicBool,
     /// Held while an embedded folder is open.
     _lock: Option<FolderLock>,
@@ -120,7 +146,10 @@ impl Hub {
             Storage::Memory => Blobs::memory(),
         };
         let secret = shared_secret(&catalog).await?;
-        let store = Store::new(catalog, blobs, options.clock.clone());
+        let mut store = Store::new(catalog, blobs, options.clock.clone());
+        if options.exclusive && options.hot_bytes > 0 {
+            store = store.with_hot(&options.data.join("hot"), options.hot_bytes)?;
+        }
         if lock.is_some() {
             // Alone, every unfinished pack is a dead one.
             let swept = store.sweep(i64::MAX).await?;
@@ -139,8 +168,14 @@ impl Hub {
             turns: std::array::from_fn(|_| Mutex::new(())),
             readers: Readers::new(),
             work: Default::default(),
+            upkeep: Notify::new(),
+            gate: Gate::new(),
             offers: OfferCache::new(200),
             documents: document_cache(),
+            policies: PolicyCache::default(),
+            recorder: Recorder::default(),
+            usage: UsageCache::new(200),
+            hub_usage: HubUsageCache::new(1),
             stopping: AtomicBool::new(false),
             _lock: lock,
         })))
@@ -170,6 +205,8 @@ impl Hub {
         let now_ms = self.now_ms();
         let day_ms = 24 * 3_600_000;
         self.store().sweep(now_ms - day_ms).await?;
+        self.write_down().await?;
+        self.forget_decisions().await?;
         Ok(self.store().catalog().commits().forget_requests(now_ms - day_ms).await?)
     }
 
@@ -177,11 +214,15 @@ impl Hub {
     pub fn stop_work(&self) {
         self.0.stopping.store(true, Ordering::Relaxed);
         self.0.work.iter().for_each(Notify::notify_one);
+        self.0.upkeep.notify_one();
     }
 
     /// Stops work in the background, finishes database work and lets go.
     pub async fn close(&self) {
         self.stop_work();
+        if let Err(error) = self.write_down().await {
+            tracing::warn!(%error, "what was decided last is not on record for dry runs");
+        }
         self.store().catalog().close().await;
     }
 
@@ -205,9 +246,27 @@ impl Hub {
     /// Told when there is work for a line.
     pub(crate) fn work_waits(&self, line: Line) -> &Notify {
         match line {
-            Line::Reading => &self.0.work[0],
-            Line::Making => &self.0.work[1],
+            Line::Judging => &self.0.work[0],
+            Line::Reading => &self.0.work[1],
+            Line::Making => &self.0.work[2],
+            Line::Packing => &self.0.work[3],
         }
+    }
+
+    pub(crate) fn upkeep_waits(&self) -> &Notify {
+        &self.0.upkeep
+    }
+
+    pub(crate) fn usage_cache(&self) -> &UsageCache {
+        &self.0.usage
+    }
+
+    pub(crate) fn hub_usage_cache(&self) -> &HubUsageCache {
+        &self.0.hub_usage
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 
     pub(crate) fn documents(&self) -> &DocumentCache {
@@ -221,6 +280,14 @@ impl Hub {
     /// Whether the hub is being closed.
     pub(crate) fn is_stopping(&self) -> bool {
         self.0.stopping.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn policy_cache(&self) -> &PolicyCache {
+        &self.0.policies
+    }
+
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.0.recorder
     }
 
     pub(crate) fn callers(&self) -> &CallerCache {

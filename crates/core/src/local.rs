@@ -87,6 +87,19 @@ impl LocalFolder {
 }
 
 impl LocalFolder {
+    /// One file by itself: what lies beside it is not listed, however much it is.
+    ///
+    /// # Errors
+    /// As [`LocalFolder::of_file`].
+    pub fn alone(path: &Path) -> Result<(Self, String), Error> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| Error::Malformed(format!("`{}` is no name of a file", path.display())))?;
+        let root = path.parent().unwrap_or(Path::new("")).to_owned();
+        let data = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+        let files = vec![FolderFile { path: name.into(), size_bytes: data.len() }];
+        Ok((Self { root, files, last: Mutex::default() }, name.to_owned()))
+    }
+
     /// A text that is another one after the file has changed: its length, its time of change, its number.
     #[must_use]
     pub fn stamp(&self, path: &str) -> String {

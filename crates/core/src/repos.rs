@@ -1,8 +1,10 @@
 //! Repositories: create, delete, move, change, list.
 
+use serde_json::{Value, json};
 use weighthouse_store::catalog::{Account, RepoKey, RepoKind, RepoQuery, RepoRecord, RepoSort, Role, fresh_id};
 
 use crate::access::{Caller, Repo};
+use crate::audit::Event;
 use crate::commit::{CommitMessage, Target};
 use crate::{Error, Hub, names};
 
@@ -144,13 +146,17 @@ impl Hub {
             commit.put(&path, data.into()).await?;
         }
         commit.finish().await?;
+        let detail = json!({ "kind": repo.record.kind.as_str(), "private": repo.record.private });
+        self.record(caller, event("repo.create", &repo.record, detail)).await?;
         Ok(repo)
     }
 
     /// Deletes a repository for good.
     pub async fn delete_repo(&self, caller: &Caller, repo: &Repo) -> Result<(), Error> {
         repo.require_admin(caller, "delete a repository")?;
-        Ok(self.catalog().repos().delete(&repo.record.key).await?)
+        self.catalog().repos().delete(&repo.record.key).await?;
+        let detail = json!({ "kind": repo.record.kind.as_str() });
+        self.record(caller, event("repo.delete", &repo.record, detail)).await
     }
 
     /// Gives a repository a new id; the old one redirects. Returns the new id.
@@ -166,7 +172,11 @@ impl Hub {
             None => return Err(Error::Denied { action: "name a repository without a namespace".to_owned() }),
         };
         match self.catalog().repos().rename(&repo.record, &id, &owner).await {
-            Ok(()) => Ok(id),
+            Ok(()) => {
+                let detail = json!({ "kind": repo.record.kind.as_str(), "to": id });
+                self.record(caller, event("repo.move", &repo.record, detail)).await?;
+                Ok(id)
+            }
             Err(weighthouse_store::StoreError::Exists { .. }) => {
                 Err(Error::Exists { what: format!("A {} repository called {id} already exists", repo.record.kind) })
             }
@@ -175,9 +185,16 @@ impl Hub {
     }
 
     /// Makes a repository private or public.
+    ///
+    /// # Errors
+    /// [`Error::Blocked`] when a policy forbids to publish it.
     pub async fn set_private(&self, caller: &Caller, repo: &Repo, private: bool) -> Result<(), Error> {
         repo.require_admin(caller, "change settings")?;
-        Ok(self.catalog().repos().set_private(&repo.record.key, private, self.now_ms()).await?)
+        if repo.record.private && !private {
+            self.pass_publish(caller, repo).await?;
+        }
+        self.catalog().repos().set_private(&repo.record.key, private, self.now_ms()).await?;
+        self.record(caller, event("repo.update_settings", &repo.record, json!({ "private": private }))).await
     }
 
     /// One page of the repositories that the caller may see.
@@ -215,6 +232,10 @@ impl Hub {
             _ => Err(denied()),
         }
     }
+}
+
+fn event(name: &'static str, repo: &RepoRecord, detail: Value) -> Event {
+    Event { name, org: repo.owner.clone(), repo: repo.id.clone(), subject: repo.id.clone(), outcome: "done", detail }
 }
 
 fn default_attributes() -> String {

@@ -149,7 +149,8 @@ impl Hub {
     /// Creates a branch.
     ///
     /// # Errors
-    /// [`Error::Exists`] when it exists and may not be moved; [`Error::RevisionNotFound`] for its starting point.
+    /// [`Error::Exists`] when it exists and may not be moved; [`Error::RevisionNotFound`] for its starting point;
+    /// [`Error::Blocked`] when a policy forbids to move a branch there.
     pub async fn create_branch(&self, caller: &Caller, repo: &Repo, name: &str, new: NewBranch) -> Result<(), Error> {
         repo.require_write(caller, "create a branch")?;
         let full = format!("refs/heads/{name}");
@@ -160,6 +161,9 @@ impl Hub {
         let old = self.catalog().refs().read(&repo.record.key, &full).await?;
         if old.is_some() && !new.overwrite {
             return Err(Error::Exists { what: format!("Reference {full} already exists") });
+        }
+        if old.is_some() && !new.empty {
+            self.pass_merge(caller, repo, &start).await?;
         }
         if new.empty {
             let message = CommitMessage { title: "initial commit".to_owned(), body: String::new() };
@@ -234,6 +238,7 @@ impl Hub {
             data,
             trees: Vec::new(),
             blobs: Vec::new(),
+            waiting: Vec::new(),
             fingerprint: oid.to_string(),
             now_ms,
         };

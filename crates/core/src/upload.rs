@@ -184,6 +184,7 @@ impl Hub {
             lfs: true,
             sha256: *sha256,
             file_hash: record.file_hash,
+            retired: None,
         }))
     }
 
@@ -205,7 +206,7 @@ impl Hub {
         xorbs.sort_unstable();
         xorbs.dedup();
         self.catalog().packs().hold(&xorbs, &repo.record.key, &account.id).await?;
-        self.catalog().contents().give(&repo.record.key, sha256).await?;
+        self.catalog().contents().give(&repo.record.key, sha256, self.now_ms()).await?;
         Ok(true)
     }
 

@@ -15,6 +15,7 @@ use sha2::Digest;
 use weighthouse_format::Limits;
 use weighthouse_format::xet::hash::{HashTree, XetHash};
 use weighthouse_format::xet::shard::{DedupOptions, Shard, ShardChunk, ShardFile, ShardXorb, Term, write_dedup};
+use weighthouse_store::Store;
 use weighthouse_store::blob::{ByteStream, Place, ReceivedXorb};
 use weighthouse_store::catalog::{Content, ContentRecord};
 use weighthouse_store::digest::Sha256;
@@ -23,6 +24,7 @@ use crate::access::{Caller, Repo};
 use crate::upload::UploadGrant;
 use crate::{Error, Hub};
 
+pub use weighthouse_store::catalog::PackId;
 pub use windows::ChunkWindows;
 
 /// Bytes gathered from the network before they are verified.
@@ -39,8 +41,17 @@ pub struct Reconstruction {
     pub offset_into_first_term: u64,
     /// Chunk ranges in file order.
     pub terms: Vec<Term>,
-    /// What to fetch of each xorb; ranges neither overlap nor touch.
-    pub fetches: BTreeMap<XetHash, Vec<Fetch>>,
+    /// What to fetch of each xorb.
+    pub fetches: BTreeMap<XetHash, Fetches>,
+}
+
+/// What to fetch of one xorb.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetches {
+    /// Where the xorb lay when this was found out: the ranges below hold there, also after it has moved.
+    pub pack: PackId,
+    /// Ranges that neither overlap nor touch.
+    pub runs: Vec<Fetch>,
 }
 
 /// A run of chunks of one xorb.
@@ -59,6 +70,32 @@ pub struct Progress {
     pub done_bytes: u64,
     /// In all.
     pub total_bytes: u64,
+}
+
+/// A xorb whose bytes may be sent.
+#[derive(Debug)]
+pub struct Fetchable {
+    store: Store,
+    place: Arc<Place>,
+}
+
+impl Fetchable {
+    /// Length of its body in bytes.
+    #[must_use]
+    pub fn body_len(&self) -> u64 {
+        self.place.listing.body_len.into()
+    }
+
+    /// Streams a range of its body.
+    ///
+    /// # Errors
+    /// [`Error::RangeNotSatisfiable`] when the range is empty or leaves the body.
+    pub fn stream(&self, range: Range<u64>) -> Result<ByteStream, Error> {
+        if range.start >= range.end || range.end > self.body_len() {
+            return Err(Error::RangeNotSatisfiable { size_bytes: self.body_len() });
+        }
+        Ok(self.store.body_stream(Arc::clone(&self.place), range))
+    }
 }
 
 impl Hub {
@@ -170,7 +207,7 @@ impl Hub {
         let packs = self.catalog().packs();
         packs.add_dedup(&firsts).await?;
         packs.hold(&used, &repo.record.key, &account.id).await?;
-        self.catalog().contents().add(&repo.record.key, &contents).await?;
+        self.catalog().contents().add(&repo.record.key, &contents, self.now_ms()).await?;
         Ok(new)
     }
 
@@ -179,21 +216,25 @@ impl Hub {
     /// - `range`: first byte and last byte, inclusive; the last may lie beyond the end
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a file that this repository was not given; [`Error::RangeNotSatisfiable`].
+    /// [`Error::NotFound`] for a file that this repository was not given; [`Error::RangeNotSatisfiable`];
+    /// [`Error::Blocked`] when a policy keeps it from the caller.
     pub async fn reconstruction(
         &self,
+        caller: &Caller,
         repo: &Repo,
         file: &XetHash,
         range: Option<(u64, Option<u64>)>,
     ) -> Result<Reconstruction, Error> {
         let content = self.content_of(repo, file).await?;
         let size_bytes = content.record.size_bytes;
+        self.pass_content(caller, repo, &content.record.sha256, size_bytes).await?;
         let (start, last) = range.unwrap_or((0, None));
         let end = last.map_or(size_bytes, |last| last.saturating_add(1)).min(size_bytes);
         if start >= end {
             return Err(Error::RangeNotSatisfiable { size_bytes });
         }
-        let mut plan = Reconstruction { offset_into_first_term: 0, terms: Vec::new(), fetches: BTreeMap::new() };
+        let (mut first_offset, mut terms) = (0, Vec::new());
+        let mut wanted: BTreeMap<XetHash, Vec<Fetch>> = BTreeMap::new();
         let mut position = 0;
         for term in &content.terms {
             let from = position;
@@ -206,35 +247,30 @@ impl Hub {
             }
             let place = self.place(&term.xorb).await?;
             let (trimmed, skipped) = trim(term, &place, start.saturating_sub(from), end - from)?;
-            if plan.terms.is_empty() {
-                plan.offset_into_first_term = start.saturating_sub(from + skipped);
+            if terms.is_empty() {
+                first_offset = start.saturating_sub(from + skipped);
             }
-            plan.terms.push(trimmed);
-            plan.fetches.entry(term.xorb).or_default().push(Fetch { chunks: trimmed.start..trimmed.end, bytes: 0..0 });
+            terms.push(trimmed);
+            wanted.entry(term.xorb).or_default().push(Fetch { chunks: trimmed.start..trimmed.end, bytes: 0..0 });
         }
-        for (xorb, fetches) in &mut plan.fetches {
-            merge(fetches);
-            let place = self.place(xorb).await?;
-            for fetch in fetches {
-                let bytes = place.listing.body_range(fetch.chunks.clone()).ok_or_else(|| out_of_bounds(xorb))?;
+        let mut fetches = BTreeMap::new();
+        for (xorb, mut runs) in wanted {
+            merge(&mut runs);
+            let place = self.place(&xorb).await?;
+            for fetch in &mut runs {
+                let bytes = place.listing.body_range(fetch.chunks.clone()).ok_or_else(|| out_of_bounds(&xorb))?;
                 fetch.bytes = u64::from(bytes.start)..u64::from(bytes.end);
             }
+            fetches.insert(xorb, Fetches { pack: place.record.pack.clone(), runs });
         }
-        Ok(plan)
+        Ok(Reconstruction { offset_into_first_term: first_offset, terms, fetches })
     }
 
-    /// Streams stored bytes of a xorb. The caller has been shown the way by a reconstruction.
-    pub async fn xorb_stream(&self, xorb: &XetHash, range: Range<u64>) -> Result<ByteStream, Error> {
-        let place = self.place(xorb).await?;
-        if range.start >= range.end || range.end > place.record.body_len {
-            return Err(Error::RangeNotSatisfiable { size_bytes: place.record.body_len });
-        }
-        Ok(self.store().body_stream(place, range))
-    }
-
-    /// Length of a xorb's body in bytes. The caller has been shown the way by a reconstruction.
-    pub async fn fetchable_len(&self, xorb: &XetHash) -> Result<u64, Error> {
-        Ok(self.place(xorb).await?.record.body_len)
+    /// A xorb as it lies, or lay, in a pack. The caller has been shown the way by a reconstruction.
+    pub async fn fetchable(&self, xorb: &XetHash, pack: &PackId) -> Result<Fetchable, Error> {
+        let place = self.store().place_in(xorb, pack).await?;
+        let gone = || Error::NotFound { what: "address of stored bytes", name: format!("{xorb} in {pack}") };
+        Ok(Fetchable { store: self.store().clone(), place: place.ok_or_else(gone)? })
     }
 
     /// Length of a xorb's body in bytes, if it is stored and the caller may read it.
@@ -243,7 +279,7 @@ impl Hub {
         if seen.is_empty() {
             return Ok(None);
         }
-        Ok(self.store().place(xorb).await?.map(|place| place.record.body_len))
+        Ok(self.store().place(xorb).await?.map(|place| place.listing.body_len.into()))
     }
 
     /// Answer to "do you have this chunk?": a shard that lists xorbs which the caller may read and which hold the

@@ -30,8 +30,8 @@ const OPEN_FILES: usize = 16;
 pub(crate) struct StoredFolder {
     hub: Hub,
     runtime: Handle,
-    files: Vec<FolderFile>,
-    records: Vec<Arc<FileRecord>>,
+    files: Arc<[FolderFile]>,
+    records: Arc<[Arc<FileRecord>]>,
     open: Mutex<VecDeque<(usize, Section)>>,
     /// Bytes that may still be read.
     left_bytes: Arc<AtomicU64>,
@@ -51,11 +51,29 @@ impl StoredFolder {
             hub: hub.clone(),
             runtime: Handle::current(),
             files: files.map(|(path, record)| FolderFile { path, size_bytes: record.size_bytes }).collect(),
-            records,
+            records: records.into(),
             open: Mutex::default(),
             left_bytes: Arc::new(AtomicU64::new(budget_bytes)),
             failure: Arc::default(),
         }
+    }
+
+    /// The same files with a budget of their own, and nothing open.
+    pub fn anew(&self, budget_bytes: u64) -> Self {
+        Self {
+            hub: self.hub.clone(),
+            runtime: self.runtime.clone(),
+            files: Arc::clone(&self.files),
+            records: Arc::clone(&self.records),
+            open: Mutex::default(),
+            left_bytes: Arc::new(AtomicU64::new(budget_bytes)),
+            failure: Arc::default(),
+        }
+    }
+
+    /// What the catalog says of all files, by path.
+    pub fn records(&self) -> &[Arc<FileRecord>] {
+        &self.records
     }
 
     /// Ends the reading: nothing more can be read.

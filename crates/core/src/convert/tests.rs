@@ -342,3 +342,102 @@ fn packed_weights_of_mlx_are_computed_while_they_are_written() {
         assert_eq!(number, scale * (at % 64 % 16) as f32 + bias, "number {at}");
     }
 }
+
+/// An archive of `torch.save` with one tensor, and a call beside it.
+fn poisoned_torch() -> Vec<u8> {
+    let mut pickle =
+        b"\x80\x02}(X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n".to_vec();
+    pickle.extend(b"X\x01\0\0\x000X\x03\0\0\0cpuK\x04tQK\0K\x04\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR");
+    pickle.extend(b"X\x04\0\0\0evilcos\nsystem\nX\x0b\0\0\0mkdir pwned\x85Ru.");
+    let values: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    let members: [(&str, &[u8]); 3] = [("m/data.pkl", &pickle), ("m/data/0", &values), ("m/version", b"3\n")];
+    for (name, data) in members {
+        let mut head = b"\x14\0\0\0\0\0\0\0\0\0".to_vec();
+        head.extend(weighthouse_format::zip::crc(data).to_le_bytes());
+        head.extend((data.len() as u32).to_le_bytes());
+        head.extend((data.len() as u32).to_le_bytes());
+        head.extend((name.len() as u16).to_le_bytes());
+        head.extend([0; 2]);
+        directory.extend(b"PK\x01\x02\x14\0");
+        directory.extend(&head);
+        directory.extend([0; 10]);
+        directory.extend((out.len() as u32).to_le_bytes());
+        directory.extend(name.as_bytes());
+        out.extend(b"PK\x03\x04");
+        out.extend(head);
+        out.extend(name.as_bytes());
+        out.extend(data);
+    }
+    let at = out.len() as u32;
+    out.extend(&directory);
+    out.extend(b"PK\x05\x06\0\0\0\0\x03\0\x03\0");
+    out.extend((directory.len() as u32).to_le_bytes());
+    out.extend(at.to_le_bytes());
+    out.extend([0; 2]);
+    out
+}
+
+#[test]
+fn a_refused_checkpoint_becomes_one_that_cannot_act_and_says_what_was_dropped() {
+    use crate::scan::{Verdict, Wishes, scan};
+
+    let evil = "{{ m.__class__ }}";
+    let files = [
+        ("pytorch_model.bin", poisoned_torch()),
+        (
+            "config.json",
+            br#"{"model_type": "bert", "sub": {"_attn_implementation": "a/b", "n": 1}, "trust_remote_code": true}"#.to_vec(),
+        ),
+        ("chat_template.jinja", evil.as_bytes().to_vec()),
+        (
+            "tokenizer_config.json",
+            serde_json::json!({"chat_template": [{"name": "a", "template": evil}, {"name": "b", "template": "{{ x }}"}], "k": 1})
+                .to_string()
+                .into_bytes(),
+        ),
+        ("params.yaml", b"a: !!python/object/apply:os.system [x]\n".to_vec()),
+        ("README.md", b"# A model\n".to_vec()),
+    ];
+    let folder = memory(&files);
+    let dirty = scan(&folder, None, ".", Wishes::default(), &|_, _| {}).unwrap();
+    assert_eq!(dirty.verdict, Verdict::Unsafe);
+    let source = Source { folder: &folder, file: None, facts: &Still };
+    let place = tempfile::tempdir().unwrap();
+    let destination = place.path().join("out");
+    let record = run(&source, &options(&destination, |_| {}), &destination).unwrap();
+    let written = LocalFolder::open(&destination).unwrap();
+    let clean = scan(&written, None, ".", Wishes::default(), &|_, _| {}).unwrap();
+    assert!(clean.verdict <= Verdict::Caution, "{:#?}", clean.findings);
+    let notes = record.notes.join("\n");
+    for said in [
+        "os.system",
+        "sub._attn_implementation",
+        "trust_remote_code",
+        "`chat_template.jinja`",
+        "`params.yaml`",
+        "chat_template[0]",
+    ] {
+        assert!(notes.contains(said), "{said}: {notes}");
+    }
+    let kept = names(&destination);
+    let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+    assert_eq!(
+        kept,
+        ["README.md", "config.json", "model.safetensors", "tokenizer_config.json", "weighthouse.convert.json"]
+    );
+    let text = |name: &str| std::fs::read_to_string(destination.join(name)).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text("config.json")).unwrap();
+    assert_eq!(config, serde_json::json!({"model_type": "bert", "sub": {"n": 1}}));
+    let tokenizer: serde_json::Value = serde_json::from_str(&text("tokenizer_config.json")).unwrap();
+    assert_eq!(tokenizer["chat_template"], serde_json::json!([{"name": "b", "template": "{{ x }}"}]));
+    let bytes = std::fs::read(destination.join("model.safetensors")).unwrap();
+    let values: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    assert!(bytes.ends_with(&values));
+    // One file alone: its tensors, and nothing else.
+    let file = Source { folder: &folder, file: Some("pytorch_model.bin"), facts: &Still };
+    let alone = place.path().join("alone.safetensors");
+    let record = run(&file, &options(&alone, |_| {}), &alone).unwrap();
+    assert!(record.notes.iter().any(|note| note.contains("os.system")), "{:?}", record.notes);
+    assert_eq!(record.tensors, 1);
+}

@@ -110,6 +110,14 @@ pub fn open(folder: &dyn Folder, file: Option<&str>) -> Result<Checkpoint, Error
     Ok(found)
 }
 
+/// Which weights of one checkpoint are which of another, as numbers of tensors, for those whose elements lie in the same
+/// order: all of them, or the rows that both have.
+pub(crate) fn partners(a: Side<'_>, b: Side<'_>) -> Vec<(usize, usize)> {
+    let pairs = align::align(a, b, &Limits::default(), &mut Vec::new()).into_iter();
+    let in_order = pairs.filter(|pair| matches!(pair.arrangement, Arrangement::Same | Arrangement::Rows(_)));
+    in_order.filter_map(|pair| pair.a.zip(pair.b)).collect()
+}
+
 /// Compares two checkpoints; with a third one, the second is looked at as a mixture of the other two.
 ///
 /// `progress` is told how many bytes were read and how many there are, from any thread. What cannot be read is said of

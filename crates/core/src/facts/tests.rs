@@ -21,7 +21,14 @@ async fn ground(kind: RepoKind) -> Ground {
     options.storage = Storage::Memory;
     let hub = Hub::open(options).await.unwrap();
     hub.add_user(NewAccount { name: "ada".to_owned(), ..NewAccount::default() }).await.unwrap();
-    let token = NewToken { name: "t".to_owned(), scope: Scope::Write, repos: None, lifetime_ms: None, value: None };
+    let token = NewToken {
+        name: "t".to_owned(),
+        scope: Scope::Write,
+        repos: None,
+        lifetime_ms: None,
+        automated: false,
+        value: None,
+    };
     let (_, secret) = hub.add_token("ada", token).await.unwrap();
     let ada = hub.authenticate(&secret).await.unwrap();
     let new = NewRepo { kind, namespace: None, name: "m".to_owned(), private: false, files: Vec::new() };

@@ -1,5 +1,6 @@
 //! What a conversion will write, to the byte, before it writes anything.
 
+mod clean;
 mod documents;
 mod forms;
 mod gguf;
@@ -87,7 +88,9 @@ pub fn plan_of(
         return Err(nothing_to_convert(checkpoint));
     }
     let mut plan = Plan { options: options.clone(), ..Plan::default() };
-    forms::fill(&mut plan, source, checkpoint, name)?;
+    let clean = clean::Clean::of(source.folder, options.to);
+    forms::fill(&mut plan, &Source { folder: &clean, ..*source }, checkpoint, name)?;
+    clean.apply(&mut plan);
     plan.say_what_is_left_out(checkpoint);
     plan.check()?;
     plan.inputs = plan.read_files(source, checkpoint);

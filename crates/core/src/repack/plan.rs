@@ -1,0 +1,575 @@
+//! A plan: which contents of a commit are coded anew, where their tensors lie, and given which base.
+//!
+//! ```text
+//!   files ─► contents that no encoder has seen ─► runs of tensors ─► order: bases before what needs them
+//!                                                                      │
+//!   Sides (siblings, earlier commit, base model, twins, look-alikes) ──┴─► choice by hash, or by trial ─► RecodeSource
+//! ```
+//! A content that is coded alone has depth 0, one that needs it depth 1. Only depth 0 is a base for differences; what is
+//! the same in every element may lie one deeper. What is planned here is checked once more where it is carried out.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
+
+use weighthouse_format::xet::hash::XetHash;
+use weighthouse_store::blob::{RecodeSource, RunBase, TensorRun};
+use weighthouse_store::catalog::{RepoKind, RepoRecord, Viewer};
+use weighthouse_store::digest::Sha256;
+
+use super::RepackPolicy;
+use super::known::{Contents, xorbs};
+use super::map::{Extent, overlap};
+use super::sample::{Trial, try_base};
+use super::side::{Located, Side, may_code, sides_of};
+use crate::browse::{FileRecord, PathRecord};
+use crate::revision::Revision;
+use crate::{Error, Hub};
+
+/// Checkpoints in one revision that are looked at.
+const MOST_SIDES: usize = 2_000;
+/// Tensors below this length get no base.
+pub(super) const LEAST_BYTES: u64 = 4 << 10;
+/// Bases that are tried for one tensor.
+const MOST_TRIALS: usize = 4;
+/// Pairs of pieces of a tensor and its base that are compared.
+const MOST_PIECES: usize = 1 << 20;
+/// Pairs of checkpoints whose tensors are told by their values.
+const MOST_ALIGNMENTS: usize = 8;
+
+/// What a commit's files are coded as: contents that share xorbs lie in one batch.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub batches: Vec<Vec<RecodeSource>>,
+}
+
+/// Number of a side and of a tensor in it.
+pub(super) type At = (usize, usize);
+
+/// A run of a content before its base is chosen.
+#[derive(Debug)]
+struct Draft {
+    bytes: Range<u64>,
+    at: At,
+    /// Number among the runs of the tensor.
+    run: usize,
+}
+
+/// What a plan is made of.
+pub(super) struct Planner<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) repo: &'a RepoRecord,
+    revision: &'a Revision,
+    pub(super) viewer: Viewer,
+    policy: RepackPolicy,
+    /// Contents that are no bases.
+    without: HashSet<Sha256>,
+    pub(super) contents: Contents<'a>,
+    /// Checkpoints of the revision first, then what may be a base.
+    pub(super) sides: Vec<Side>,
+    pub(super) own: usize,
+    /// Place of each content that is planned, in the order in which they are coded.
+    order: HashMap<Sha256, usize>,
+    /// Depth that each content will have.
+    depths: HashMap<Sha256, u64>,
+    /// The base of each tensor that has one.
+    chosen: HashMap<At, At>,
+    aligned: HashMap<(usize, usize), HashMap<usize, usize>>,
+}
+
+/// A tensor that may be a base.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    at: At,
+    depth: u64,
+    is_same: bool,
+}
+
+impl<'a> Planner<'a> {
+    pub fn new(
+        hub: &'a Hub,
+        (repo, revision): (&'a RepoRecord, &'a Revision),
+        policy: RepackPolicy,
+        encoder: u64,
+        without: &[Sha256],
+    ) -> Self {
+        Self {
+            hub,
+            repo,
+            revision,
+            viewer: Viewer { account: Some(repo.owner.clone()), admin: false, only: None },
+            policy,
+            without: without.iter().copied().collect(),
+            contents: Contents::new(hub, encoder),
+            sides: Vec::new(),
+            own: 0,
+            order: HashMap::new(),
+            depths: HashMap::new(),
+            chosen: HashMap::new(),
+            aligned: HashMap::new(),
+        }
+    }
+
+    /// Plans the contents of all files of the revision, or those of `only`; with `again` those that were looked at, too.
+    pub async fn plan(mut self, only: Option<&BTreeSet<Sha256>>, again: bool) -> Result<Plan, Error> {
+        let name = self.revision.oid.to_string();
+        let listed = self.hub.list(self.revision, &name, "", true).await?;
+        let files: Vec<FileRecord> = listed
+            .into_iter()
+            .filter_map(|entry| match entry {
+                PathRecord::File(file) => Some(file),
+                PathRecord::Folder { .. } => None,
+            })
+            .collect();
+        let mut paths: BTreeMap<Sha256, &str> = BTreeMap::new();
+        for file in files.iter().filter(|file| file.size_bytes > 0) {
+            if only.is_none_or(|only| only.contains(&file.sha256)) {
+                paths.entry(file.sha256).or_insert(&file.path);
+            }
+        }
+        let mut open = Vec::new();
+        for sha256 in paths.keys() {
+            if self.contents.get(sha256).await?.is_some_and(|known| again || !known.is_seen) {
+                open.push(*sha256);
+            }
+        }
+        if open.is_empty() || self.policy == RepackPolicy::Off {
+            return Ok(Plan::default());
+        }
+        if self.repo.kind == RepoKind::Model {
+            self.sides = sides_of(self.hub, &self.repo.key, self.revision, &files, MOST_SIDES).await?;
+            self.own = self.sides.len();
+        }
+        let mut drafts = self.drafts(&open);
+        open.sort_by_cached_key(|sha256| {
+            let path = paths.get(sha256).copied().unwrap_or_default();
+            let width = drafts.get(sha256).map_or(0, |drafts| self.width(drafts));
+            (series(path), Reverse(width), path)
+        });
+        self.order = open.iter().enumerate().map(|(place, sha256)| (*sha256, place)).collect();
+        if self.policy == RepackPolicy::Full && self.own > 0 {
+            self.choose_bases(&open, &drafts).await?;
+        }
+        let mut needed = BTreeSet::new();
+        let mut sources = Vec::with_capacity(open.len());
+        for sha256 in open {
+            let Some(known) = self.contents.get(&sha256).await? else { continue };
+            let runs = drafts.remove(&sha256).unwrap_or_default().iter().flat_map(|draft| self.runs(draft)).collect();
+            let source = RecodeSource { content: (*known.content).clone(), runs };
+            needed.extend(source.runs.iter().filter_map(|run| Some(run.base.as_ref()?.sha256)));
+            sources.push(source);
+        }
+        let mut kept: HashSet<XetHash> = HashSet::new();
+        for sha256 in needed {
+            kept.extend(self.contents.get(&sha256).await?.iter().flat_map(|known| xorbs(&known.content)));
+        }
+        sources.iter_mut().for_each(|source| shield(source, &kept));
+        Ok(Plan { batches: batches(sources) })
+    }
+
+    /// Where tensors lie in each content: sorted, without overlaps.
+    fn drafts(&self, open: &[Sha256]) -> HashMap<Sha256, Vec<Draft>> {
+        let mut drafts: HashMap<Sha256, Vec<Draft>> = open.iter().map(|sha256| (*sha256, Vec::new())).collect();
+        for (side, of_side) in self.sides.iter().enumerate() {
+            for (number, tensor) in of_side.tensors.iter().enumerate() {
+                for (run, (content, extent)) in tensor.runs.iter().enumerate() {
+                    if let Some(drafts) = drafts.get_mut(content) {
+                        drafts.push(Draft { bytes: extent.bytes.clone(), at: (side, number), run });
+                    }
+                }
+            }
+        }
+        for drafts in drafts.values_mut() {
+            // Of what lies at one place the longest is taken, and of that what was read first.
+            drafts.sort_by_key(|draft| (draft.bytes.start, Reverse(draft.bytes.end), draft.at));
+            let mut end = 0;
+            drafts.retain(|draft| {
+                let apart = draft.bytes.start >= end;
+                end = if apart { draft.bytes.end } else { end };
+                apart
+            });
+        }
+        drafts
+    }
+
+    /// Bytes of the widest numbers that lie in a content.
+    fn width(&self, drafts: &[Draft]) -> u64 {
+        let types = drafts.iter().filter_map(|draft| Some(self.tensor(draft.at)?.dtype));
+        types.filter(|dtype| !dtype.is_quantised()).map(|dtype| dtype.block_bytes()).max().unwrap_or(0)
+    }
+
+    pub(super) const fn revision(&self) -> &'a Revision {
+        self.revision
+    }
+
+    pub(super) fn tensor(&self, (side, number): At) -> Option<&Located> {
+        self.sides.get(side)?.tensors.get(number)
+    }
+
+    async fn choose_bases(&mut self, open: &[Sha256], drafts: &HashMap<Sha256, Vec<Draft>>) -> Result<(), Error> {
+        self.look_around().await?;
+        self.align(open, drafts).await?;
+        for sha256 in open {
+            let mut depth = 0;
+            for draft in drafts.get(sha256).into_iter().flatten() {
+                if !self.chosen.contains_key(&draft.at)
+                    && let Some(base) = self.choose(draft.at, sha256).await?
+                {
+                    self.chosen.insert(draft.at, base);
+                }
+                if let Some(base) = self.chosen.get(&draft.at).copied() {
+                    depth = depth.max(1 + self.depth(base).await?.unwrap_or(0));
+                }
+            }
+            self.depths.insert(*sha256, depth);
+            if self.hub.is_stopping() {
+                return Err(Error::Busy { what: "stopping the hub" });
+            }
+        }
+        Ok(())
+    }
+
+    /// How deep a tensor lies, or will; `None` for one that cannot be a base.
+    async fn depth(&mut self, at: At) -> Result<Option<u64>, Error> {
+        let Some(tensor) = self.tensor(at) else { return Ok(None) };
+        let contents: BTreeSet<Sha256> = tensor.runs.iter().map(|(content, _)| *content).collect();
+        let mut depth = 0;
+        for sha256 in &contents {
+            if self.without.contains(sha256) {
+                return Ok(None);
+            }
+            let of_content = match (self.order.get(sha256), self.depths.get(sha256)) {
+                (_, Some(planned)) => Some(*planned),
+                // It is planned, and has not had its turn.
+                (Some(_), None) => None,
+                (None, None) => self.contents.get(sha256).await?.map(|known| known.depth),
+            };
+            let Some(of_content) = of_content else { return Ok(None) };
+            depth = depth.max(of_content);
+        }
+        Ok((!contents.is_empty()).then_some(depth))
+    }
+
+    /// The base of a tensor that lies in `content`.
+    async fn choose(&mut self, at: At, content: &Sha256) -> Result<Option<At>, Error> {
+        let Some(tensor) = self.tensor(at) else { return Ok(None) };
+        if tensor.size_bytes < LEAST_BYTES {
+            return Ok(None);
+        }
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for other in self.partners(at) {
+            let mut next = Some((other, 0));
+            while let Some((other, steps)) = next.take() {
+                let own = self.tensor(other).is_some_and(|base| base.runs.iter().any(|(held, _)| held == content));
+                if own || candidates.iter().any(|found| found.at == other) {
+                    continue;
+                }
+                let Some(depth) = self.depth(other).await? else { continue };
+                candidates.push(Candidate { at: other, depth, is_same: self.is_same(at, other) });
+                // What is itself a difference leads to what it is one of.
+                next = self.chosen.get(&other).filter(|_| depth > 0 && steps < 2).map(|base| (*base, steps + 1));
+            }
+        }
+        candidates.sort_by_key(|found| (found.depth, !found.is_same));
+        if let Some(found) = candidates.iter().find(|found| found.is_same && found.depth <= 1) {
+            return Ok(Some(found.at));
+        }
+        let mut best: Option<(Trial, At)> = None;
+        for found in candidates.iter().filter(|found| found.depth <= 1).take(MOST_TRIALS) {
+            let Some(trial) = self.try_pair(at, found.at).await? else { continue };
+            let allowed = trial.pays() && (found.depth == 0 || trial.exact);
+            if allowed && best.is_none_or(|(best, _)| trial.given < best.given) {
+                best = Some((trial, found.at));
+            }
+            if best.is_some_and(|(best, _)| best.exact) {
+                break;
+            }
+        }
+        Ok(best.map(|(_, at)| at))
+    }
+
+    fn is_same(&self, at: At, other: At) -> bool {
+        let (Some(one), Some(two)) = (self.tensor(at), self.tensor(other)) else { return false };
+        one.hash.is_some() && one.hash == two.hash && one.size_bytes == two.size_bytes
+    }
+
+    /// Tensors that may be what this one was made of, the likeliest first.
+    pub(super) fn partners(&self, (side, number): At) -> Vec<At> {
+        let Some(tensor) = self.tensor((side, number)) else { return Vec::new() };
+        let name = self.sides.get(side).map_or("", |side| side.name(number));
+        let mut found = Vec::new();
+        for (at, other) in self.sides.iter().enumerate() {
+            let same = tensor.hash.as_ref().and_then(|hash| other.with_hash(hash));
+            let named = other.named(tensor.part, name, &tensor.shape);
+            let aligned = self.aligned.get(&(side, at)).and_then(|pairs| pairs.get(&number).copied());
+            for partner in [same, named, aligned].into_iter().flatten() {
+                let fits = other.tensors.get(partner).is_some_and(|base| may_code(tensor.dtype, base.dtype));
+                if fits && (at, partner) != (side, number) && !found.contains(&(at, partner)) {
+                    found.push((at, partner));
+                }
+            }
+        }
+        found
+    }
+
+    /// Tries one tensor given another, where they have most in common.
+    pub(super) async fn try_pair(&mut self, at: At, other: At) -> Result<Option<Trial>, Error> {
+        let (Some(one), Some(two)) = (self.tensor(at), self.tensor(other)) else { return Ok(None) };
+        if one.runs.len().saturating_mul(two.runs.len()) > MOST_PIECES {
+            return Ok(None);
+        }
+        let pairs = one.runs.iter().flat_map(|run| two.runs.iter().map(move |base| (run, base)));
+        let common = |(run, base): &(&(Sha256, Extent), &(Sha256, Extent))| {
+            overlap(&run.1, &base.1).map_or(0, |common| common.bytes.end - common.bytes.start)
+        };
+        let Some(((content, run), (base_content, base))) = pairs.max_by_key(common) else { return Ok(None) };
+        let (content, run, base_content, base) = (*content, run.clone(), *base_content, base.clone());
+        let (known, base_known) = (self.contents.get(&content).await?, self.contents.get(&base_content).await?);
+        let (Some(known), Some(base_known)) = (known, base_known) else { return Ok(None) };
+        try_base(self.hub, (&known.content, &run), (&base_known.content, &base)).await
+    }
+
+    /// Tells tensors by their values where names do not tell.
+    async fn align(&mut self, open: &[Sha256], drafts: &HashMap<Sha256, Vec<Draft>>) -> Result<(), Error> {
+        let mut done = 0;
+        let mut targets = BTreeSet::new();
+        for sha256 in open {
+            targets.extend(drafts.get(sha256).into_iter().flatten().map(|draft| draft.at.0));
+        }
+        for target in targets {
+            for other in 0..self.sides.len() {
+                if done == MOST_ALIGNMENTS {
+                    return Ok(());
+                }
+                let (Some(one), Some(two)) = (self.sides.get(target), self.sides.get(other)) else { continue };
+                if target == other || self.share(target, &|at| self.matches(at, other)) >= 0.5 || !could_match(one, two)
+                {
+                    continue;
+                }
+                done += 1;
+                let pairs = one.partners(self.hub, two).await?;
+                self.aligned.insert((other, target), pairs.iter().map(|(one, two)| (*two, *one)).collect());
+                self.aligned.insert((target, other), pairs);
+            }
+        }
+        Ok(())
+    }
+
+    fn matches(&self, at: At, other: usize) -> bool {
+        self.partners(at).iter().any(|(side, _)| *side == other)
+    }
+
+    /// The share of a side's bytes in tensors of which something is true.
+    pub(super) fn share(&self, side: usize, holds: &dyn Fn(At) -> bool) -> f64 {
+        let tensors = self.sides.get(side).map_or(&[][..], |side| &side.tensors);
+        let (mut held, mut all) = (0u64, 0u64);
+        for (number, tensor) in tensors.iter().enumerate().filter(|(_, tensor)| tensor.size_bytes >= LEAST_BYTES) {
+            all = all.saturating_add(tensor.size_bytes);
+            if holds((side, number)) {
+                held = held.saturating_add(tensor.size_bytes);
+            }
+        }
+        if all == 0 { 1.0 } else { held as f64 / all as f64 }
+    }
+
+    /// A draft cut where its base's pieces end.
+    fn runs(&self, draft: &Draft) -> Vec<TensorRun> {
+        let Some(tensor) = self.tensor(draft.at) else { return Vec::new() };
+        let Some((_, run)) = tensor.runs.get(draft.run) else { return Vec::new() };
+        let base = self.chosen.get(&draft.at).and_then(|at| self.tensor(*at));
+        let mut parts: Vec<(Range<u64>, RunBase)> = Vec::new();
+        for (sha256, piece) in base.iter().flat_map(|base| &base.runs).take(MOST_PIECES) {
+            if let Some(common) = overlap(run, piece).filter(|_| may_code(run.dtype, piece.dtype)) {
+                parts.push((common.bytes, RunBase { sha256: *sha256, offset: common.offset, dtype: piece.dtype }));
+            }
+        }
+        parts.sort_by_key(|(bytes, _)| bytes.start);
+        let mut runs = Vec::new();
+        let mut at = run.bytes.start;
+        let bare = |range: Range<u64>| TensorRun { range, dtype: run.dtype, base: None };
+        for (bytes, base) in parts {
+            // Pieces that lie on each other are the work of a reader that is wrong.
+            if bytes.start < at {
+                continue;
+            }
+            if bytes.start > at {
+                runs.push(bare(at..bytes.start));
+            }
+            at = bytes.end;
+            runs.push(TensorRun { range: bytes, dtype: run.dtype, base: Some(base) });
+        }
+        if at < run.bytes.end {
+            runs.push(bare(at..run.bytes.end));
+        }
+        runs
+    }
+}
+
+/// Whether weights of one could be told from those of the other by their values: both have plain numbers, about as many.
+fn could_match(one: &Side, two: &Side) -> bool {
+    let elements = |side: &Side| -> u64 {
+        let plain = side.tensors.iter().filter(|tensor| !tensor.dtype.is_quantised());
+        plain.map(|tensor| tensor.size_bytes / tensor.dtype.block_bytes().max(1)).sum()
+    };
+    let (one, two) = (elements(one), elements(two));
+    one.min(two) * 2 > one.max(two)
+}
+
+/// The number of the step that a path of a training series has: `checkpoint-500/model.safetensors`. Other paths come first.
+fn series(path: &str) -> u64 {
+    let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
+    let number = |name: &str| {
+        let digits = name.len() - name.trim_end_matches(|character: char| character.is_ascii_digit()).len();
+        name.get(name.len() - digits..).filter(|digits| (1..=15).contains(&digits.len()))?.parse::<u64>().ok()
+    };
+    folders.split('/').filter_map(number).next_back().map_or(0, |number| number.saturating_add(1))
+}
+
+/// Takes the base from what lies in xorbs of contents that are bases: those must not come to need more than they do.
+fn shield(source: &mut RecodeSource, kept: &HashSet<XetHash>) {
+    if kept.is_empty() || source.runs.iter().all(|run| run.base.is_none()) {
+        return;
+    }
+    let mut barred: Vec<Range<u64>> = Vec::new();
+    let mut at = 0u64;
+    for term in &source.content.terms {
+        let end = at.saturating_add(u64::from(term.unpacked_bytes));
+        if kept.contains(&term.xorb) {
+            match barred.last_mut() {
+                Some(last) if last.end == at => last.end = end,
+                _ => barred.push(at..end),
+            }
+        }
+        at = end;
+    }
+    if !barred.is_empty() {
+        source.runs = source.runs.iter().flat_map(|run| cut(run, &barred)).collect();
+    }
+}
+
+/// A run without its base in the barred ranges, cut between elements.
+fn cut(run: &TensorRun, barred: &[Range<u64>]) -> Vec<TensorRun> {
+    let Some(base) = &run.base else { return vec![run.clone()] };
+    let (unit, base_unit) = (run.dtype.block_bytes().max(1), base.dtype.block_bytes());
+    let (start, end) = (run.range.start, run.range.end);
+    let mut parts = Vec::new();
+    let mut at = start;
+    let mut part = |range: Range<u64>, with: bool| {
+        if range.start < range.end {
+            let offset = base.offset.saturating_add((range.start - start) / unit * base_unit);
+            let base = with.then_some(RunBase { offset, ..*base });
+            parts.push(TensorRun { range, dtype: run.dtype, base });
+        }
+    };
+    let first = barred.partition_point(|range| range.end <= start);
+    for range in barred.iter().skip(first).take_while(|range| range.start < end) {
+        let from = start + (range.start.max(start) - start) / unit * unit;
+        let to = (start + (range.end.min(end) - start).div_ceil(unit) * unit).min(end);
+        part(at..from.max(at), true);
+        part(from.max(at)..to, false);
+        at = to.max(at);
+    }
+    part(at..end, true);
+    parts
+}
+
+/// Contents that share xorbs come together, all in the order in which they were planned.
+fn batches(sources: Vec<RecodeSource>) -> Vec<Vec<RecodeSource>> {
+    let mut group: Vec<usize> = (0..sources.len()).collect();
+    let mut first: HashMap<XetHash, usize> = HashMap::new();
+    fn root(group: &mut [usize], mut at: usize) -> usize {
+        while let Some(&next) = group.get(at).filter(|&&next| next != at) {
+            let after = group.get(next).copied().unwrap_or(next);
+            if let Some(shorter) = group.get_mut(at) {
+                *shorter = after;
+            }
+            at = after;
+        }
+        at
+    }
+    for (number, source) in sources.iter().enumerate() {
+        for xorb in xorbs(&source.content) {
+            let other = *first.entry(xorb).or_insert(number);
+            let (one, two) = (root(&mut group, number), root(&mut group, other));
+            if let Some(of_group) = group.get_mut(one.max(two)) {
+                *of_group = one.min(two);
+            }
+        }
+    }
+    let mut batches: BTreeMap<usize, Vec<RecodeSource>> = BTreeMap::new();
+    for (number, source) in sources.into_iter().enumerate() {
+        batches.entry(root(&mut group, number)).or_default().push(source);
+    }
+    batches.into_values().collect()
+}
+
+/// Bytes of contents.
+pub(super) fn size_bytes(sources: &[RecodeSource]) -> u64 {
+    sources.iter().map(|source: &RecodeSource| source.content.record.size_bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weighthouse_format::Dtype;
+    use weighthouse_format::xet::shard::Term;
+    use weighthouse_store::catalog::{Content, ContentRecord};
+
+    fn source(name: &str, xorbs: &[(u8, u32)], runs: Vec<TensorRun>) -> RecodeSource {
+        let terms = xorbs.iter().map(|&(xorb, unpacked_bytes)| Term {
+            xorb: XetHash::from_bytes([xorb; 32]),
+            start: 0,
+            end: 1,
+            unpacked_bytes,
+        });
+        let record = ContentRecord {
+            sha256: Sha256::of(name.as_bytes()),
+            size_bytes: xorbs.iter().map(|(_, bytes)| u64::from(*bytes)).sum(),
+            file_hash: XetHash::from_bytes([0; 32]),
+        };
+        RecodeSource { content: Content { record, terms: terms.collect() }, runs }
+    }
+
+    fn run(range: Range<u64>, offset: u64) -> TensorRun {
+        let base = RunBase { sha256: Sha256::of(b"base"), offset, dtype: Dtype::BF16 };
+        TensorRun { range, dtype: Dtype::F32, base: Some(base) }
+    }
+
+    #[test]
+    fn what_lies_in_a_xorb_of_a_base_has_no_base() {
+        let kept = HashSet::from([XetHash::from_bytes([2; 32])]);
+        let mut found = source("a", &[(1, 10), (2, 10), (3, 100)], vec![run(2..102, 0), run(110..118, 8)]);
+        shield(&mut found, &kept);
+        let parts: Vec<_> =
+            found.runs.iter().map(|run| (run.range.clone(), run.base.as_ref().map(|base| base.offset))).collect();
+        // Bytes 10..20 are barred; elements of four bytes lie at 2, 6, 10, …
+        assert_eq!(parts, [(2..10, Some(0)), (10..22, None), (22..102, Some(10)), (110..118, Some(8))]);
+        let mut inside = source("b", &[(2, 50)], vec![run(4..40, 0)]);
+        shield(&mut inside, &kept);
+        assert_eq!((inside.runs.len(), inside.runs[0].range.clone(), &inside.runs[0].base), (1, 4..40, &None));
+    }
+
+    #[test]
+    fn contents_that_share_a_xorb_are_coded_together() {
+        let sources = vec![
+            source("a", &[(1, 1), (2, 1)], Vec::new()),
+            source("b", &[(5, 1)], Vec::new()),
+            source("c", &[(2, 1), (3, 1)], Vec::new()),
+            source("d", &[(3, 1), (1, 1)], Vec::new()),
+        ];
+        let found: Vec<Vec<Sha256>> = batches(sources)
+            .iter()
+            .map(|batch| batch.iter().map(|source| source.content.record.sha256).collect())
+            .collect();
+        let name = |name: &str| Sha256::of(name.as_bytes());
+        assert_eq!(found, [vec![name("a"), name("c"), name("d")], vec![name("b")]]);
+    }
+
+    #[test]
+    fn the_step_of_a_series_is_the_last_number_of_a_folder() {
+        let order = ["model.safetensors", "run/checkpoint-9/a.bin", "run/checkpoint-10/a.bin", "run2/step_000011/x"];
+        let steps: Vec<u64> = order.iter().map(|path| series(path)).collect();
+        assert_eq!(steps, [0, 10, 11, 12]);
+        assert_eq!((series("a/99999999999999999999/x"), series("v2.bin")), (0, 0));
+    }
+}
