@@ -41,6 +41,8 @@ pub enum Verb {
     Convert(Box<cmd::convert::Convert>),
     /// Check a converted checkpoint against its record
     Verify(cmd::verify::Verify),
+    /// Find models that lie on this machine, what is there twice, and take them into a store
+    Adopt(Box<cmd::adopt::Adopt>),
     /// Tell what a checkpoint could do when it is loaded, without loading it
     Scan(cmd::scan::Scan),
 }

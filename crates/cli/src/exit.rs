@@ -22,6 +22,9 @@ use weighthouse_hub::client::ClientError;
 
 use crate::ui;
 
+/// Exit code for damaged data.
+pub const DAMAGED: u8 = 7;
+
 /// An error with a way out.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -80,6 +83,7 @@ fn code(error: &anyhow::Error) -> u8 {
 /// The code for a kind of error.
 pub fn code_of(kind: ErrorKind) -> u8 {
     match kind {
+        ErrorKind::Refused => 3,
         ErrorKind::NotFound => 4,
         ErrorKind::Conflict => 5,
         ErrorKind::Denied => 6,

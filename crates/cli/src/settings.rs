@@ -14,12 +14,13 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use toml::Spanned;
+use weighthouse::repack::RepackPolicy;
 use weighthouse::{HubOptions, Storage};
 
 use crate::exit::Hinted;
 
 /// Settings as flags; each may also come from its variable or from the file
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Flags {
     /// TOML file with settings [env: WH_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
@@ -65,6 +66,17 @@ pub struct ServerFlags {
     /// How long running transfers may take to finish at shutdown, in seconds [env: WH_DRAIN_TIMEOUT_S] [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub drain_timeout_s: Option<String>,
+    /// What to do with stored files in the background: off, light (code each by itself) or full (also as differences to
+    /// others) [env: WH_REPACK] [default: full]
+    #[arg(long, value_name = "POLICY")]
+    pub repack: Option<String>,
+    /// How much of one core that may take, in per cent [env: WH_REPACK_CPU_PERCENT] [default: 50]
+    #[arg(long, value_name = "PERCENT")]
+    pub repack_cpu_percent: Option<String>,
+    /// Room for plain copies of the files that are read most, below the data folder; 0 makes none [env: WH_HOT_BYTES]
+    /// [default: 0]
+    #[arg(long, value_name = "BYTES")]
+    pub hot_bytes: Option<String>,
 }
 
 /// How log lines look.
@@ -115,6 +127,12 @@ pub struct Settings {
     pub upload_lifetime: Duration,
     /// How long running transfers may take to finish at shutdown.
     pub drain_timeout: Duration,
+    /// What is done with stored files in the background.
+    pub repack: RepackPolicy,
+    /// How much of one core that may take, more than 0 and at most 1.
+    pub repack_share: f64,
+    /// Room for plain copies of the files that are read most, in bytes.
+    pub hot_bytes: u64,
     /// Key, value and origin of each setting, for printing.
     origins: Vec<(&'static str, String, Origin)>,
 }
@@ -154,6 +172,9 @@ struct FileSettings {
     xet_token_lifetime_s: Written,
     upload_lifetime_s: Written,
     drain_timeout_s: Written,
+    repack: Written,
+    repack_cpu_percent: Written,
+    hot_bytes: Written,
 }
 
 /// A value and where it stands in the file.
@@ -310,6 +331,21 @@ impl Settings {
                     seconds,
                 )?
                 .context(needed)?,
+            repack: look
+                .find("repack", server.repack, written.repack, Some("full".to_owned()), str::parse)?
+                .context(needed)?,
+            repack_share: look
+                .find(
+                    "repack_cpu_percent",
+                    server.repack_cpu_percent,
+                    written.repack_cpu_percent,
+                    Some("50".to_owned()),
+                    share,
+                )?
+                .context(needed)?,
+            hot_bytes: look
+                .find("hot_bytes", server.hot_bytes, written.hot_bytes, Some("0".to_owned()), room)?
+                .context(needed)?,
             origins: Vec::new(),
         };
         Ok(Self { origins: look.origins, ..settings })
@@ -325,6 +361,9 @@ impl Settings {
         options.exclusive = exclusive;
         options.max_regular_bytes = self.max_regular_bytes;
         options.upload_lifetime = self.upload_lifetime;
+        options.repack = self.repack;
+        options.repack_share = self.repack_share;
+        options.hot_bytes = self.hot_bytes;
         options
     }
 
@@ -429,4 +468,18 @@ fn bytes(value: &str) -> Result<u64, String> {
 fn seconds(value: &str) -> Result<Duration, String> {
     let count: u64 = value.parse().map_err(|_| "it must be a number of seconds".to_owned())?;
     Ok(Duration::from_secs(count))
+}
+
+/// A number of bytes that may be none.
+fn room(value: &str) -> Result<u64, String> {
+    if value == "0" { Ok(0) } else { bytes(value) }
+}
+
+/// A share of one core.
+fn share(value: &str) -> Result<f64, String> {
+    let percent: u8 = value.parse().map_err(|_| "it must be a number of per cent".to_owned())?;
+    if (1..=100).contains(&percent) {
+        return Ok(f64::from(percent) / 100.0);
+    }
+    Err("it must be 1 to 100 per cent; `--repack off` turns repacking off".to_owned())
 }

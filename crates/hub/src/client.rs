@@ -9,6 +9,7 @@
 //! - [`Api`]: one hub, one token; every call is repeated after a passing fault
 //! - [`push`]: a folder to a repository, only the chunks that the hub lacks
 //! - [`pull`]: a revision to a folder or to the cache of the Hugging Face clients
+//! - [`adopt`]: a model from a disk to a private repository, read back
 //! - [`RemoteFolder`]: a revision as a folder that is read by ranges
 //! - [`Meter`]: how far a transfer has come, to be looked at from outside
 //!
@@ -19,6 +20,8 @@
 //! Nothing here prints, reads the environment or decides where settings live. TLS uses the process's default
 //! provider of rustls, which the program installs.
 
+#[cfg(unix)]
+pub mod adopt;
 mod api;
 mod body;
 mod cas;

@@ -22,7 +22,10 @@
 //! | `/{id}/npy/{rev}[/{path}]?name=` | its elements |
 //! | `/{id}/architecture/{rev}[/{path}]` | blocks of the model |
 //! | `/{id}/convert/{rev}[/{path}]` | the checkpoint in other forms |
+//! | `/{id}/scan/{rev}[/{path}]` | what the scanner found, with the program around it; `as=sarif` in the JSON |
 //! | `/compare?a=&b=` | what changed between any two revisions; `search`, `show`, `p`, `as=csv` |
+//! | `/settings/policies`, `/settings/quarantine`, `/settings/audit` | for those who administrate; `of` |
+//! | `/{id}/settings/storage`, `/settings/storage` | what a repository and the hub take on the disk |
 //! | `/login`, `/logout`, `/settings/tokens` | who am I |
 //!
 //! Addresses of repositories arrive rewritten by [`crate::server::address`].
@@ -41,7 +44,10 @@ mod home;
 mod inside;
 mod list;
 pub mod markdown;
+mod policies;
+mod scan;
 mod shell;
+mod storage;
 mod tensor;
 mod tensors;
 #[cfg(test)]
@@ -88,12 +94,24 @@ pub fn routes(state: WebState) -> Router {
         .route("/~page/architecture/{revision}/{*path}", get(architecture::below))
         .route("/~page/convert/{revision}", get(convert::root).post(convert::ask_root))
         .route("/~page/convert/{revision}/{*path}", get(convert::below).post(convert::ask_below))
+        .route("/~page/scan/{revision}", get(scan::root))
+        .route("/~page/scan/{revision}/{*path}", get(scan::below))
         .route("/~page/{*rest}", get(error::unknown))
         .route("/compare", get(compare::show).post(compare::ask))
         .route("/login", get(account::login_form).post(account::login))
         .route("/logout", post(account::logout))
         .route("/settings/tokens", get(account::tokens))
+        .route("/settings/storage", get(storage::hub))
+        .route("/~page/settings/storage", get(storage::show))
         .route("/assets/{name}", get(assets::serve))
+        .route("/settings/quarantine", get(policies::quarantine).post(policies::release))
+        .route("/settings/audit", get(policies::audit))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .route(
+            "/settings/policies",
+            get(policies::policies)
+                .post(policies::change_policies)
+                .layer(DefaultBodyLimit::max(policies::MAX_FORM_BYTES)),
+        )
         .with_state(state)
 }

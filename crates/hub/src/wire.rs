@@ -10,6 +10,10 @@ pub mod error;
 pub mod hf;
 pub mod inside;
 pub mod lfs;
+#[cfg(feature = "server")]
+pub mod policies;
 pub mod query;
+pub mod scan;
+pub mod storage;
 pub mod time;
 pub mod xet;

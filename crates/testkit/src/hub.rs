@@ -65,7 +65,8 @@ impl TestHub {
 
     /// Another token of a user.
     pub async fn token(&self, user: &str, scope: Scope) -> String {
-        let new = NewToken { name: "test".to_owned(), scope, repos: None, lifetime_ms: None, value: None };
+        let new =
+            NewToken { name: "test".to_owned(), scope, repos: None, lifetime_ms: None, automated: false, value: None };
         self.hub.add_token(user, new).await.expect("a token").1
     }
 

@@ -2,6 +2,12 @@
 //!
 //! Works on the catalog directly, beside a running server or without one.
 
+mod advisory;
+mod audit;
+mod policy;
+mod quarantine;
+mod repack;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
@@ -12,7 +18,9 @@ use weighthouse::repos::NewRepo;
 use weighthouse::{AccountKind, Hub, RepoKind, Role, Scope};
 
 use crate::settings::{Flags, ServerFlags, Settings};
-use crate::ui;
+use crate::{exit, ui};
+
+mod upkeep;
 
 /// Arguments of `wh admin`
 #[derive(Debug, Args)]
@@ -20,7 +28,9 @@ use crate::ui;
   wh admin user add ada
   wh admin token add ada --scope write
   wh admin org add lab
-  wh admin org member lab ada --role write")]
+  wh admin org member lab ada --role write
+  wh admin repack --status
+  wh admin advisory import ./advisories")]
 pub struct Admin {
     #[command(flatten)]
     flags: Flags,
@@ -45,8 +55,29 @@ enum What {
     /// Manage repositories
     #[command(subcommand)]
     Repo(Repo),
+    /// Code stored files anew, or see where that stands
+    Repack(repack::Repack),
+    /// Manage the policies that decide who may do what with which file
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Read the audit log
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Manage files that nobody gets
+    #[command(subcommand)]
+    Quarantine(quarantine::Quarantine),
+    /// Manage advisories: what is known to be wrong with files that are stored
+    #[command(subcommand)]
+    Advisory(advisory::Advisory),
     /// Show how much is stored
     Stats,
+    /// Remove what nothing needs: a plan first, then --execute
+    Gc(upkeep::Gc),
+    /// Check everything that is stored
+    Fsck(upkeep::Fsck),
+    /// Manage what repositories keep
+    #[command(subcommand)]
+    Retention(upkeep::Retention),
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,6 +150,9 @@ enum Token {
         /// Days until it expires
         #[arg(long, value_name = "DAYS")]
         expires_in: Option<u32>,
+        /// Mark it as held by a program: policies can then refuse what a person would be asked about
+        #[arg(long)]
+        automated: bool,
         /// Use this token instead of a fresh one, to carry over an existing account
         #[arg(long, value_name = "TOKEN")]
         value: Option<String>,
@@ -157,11 +191,13 @@ enum Repo {
 struct Answer {
     text: String,
     json: Value,
+    /// Exit code.
+    code: u8,
 }
 
 impl Admin {
     /// Carries out one order.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self, quiet: bool) -> anyhow::Result<()> {
         let settings = Settings::find(self.flags, ServerFlags::default())?;
         let hub = Hub::open(settings.hub_options(false)).await?;
         let answer = match self.what {
@@ -169,16 +205,55 @@ impl Admin {
             What::Org(org) => org.run(&hub).await?,
             What::Token(token) => token.run(&hub).await?,
             What::Repo(repo) => repo.run(&hub).await?,
-            What::Stats => stats(&hub).await?,
+            What::Repack(repack) => repack.run(hub.clone(), &settings, quiet).await?,
+            What::Policy(policy) => policy.run(&hub).await?,
+            What::Audit(audit) => audit.run(&hub).await?,
+            What::Quarantine(quarantine) => quarantine.run(&hub).await?,
+            What::Advisory(advisory) => advisory.run(&hub).await?,
+            What::Stats => upkeep::stats(&hub).await?,
+            What::Gc(gc) => gc.run(&hub).await?,
+            What::Fsck(fsck) => fsck.run(&hub).await?,
+            What::Retention(retention) => retention.run(&hub).await?,
         };
         hub.close().await;
-        if self.json {
+        if answer.json.is_null() {
+            // It was written as it came.
+        } else if self.json {
             ui::json(&answer.json)?
         } else {
             ui::data(&answer.text)?
         }
+        if answer.code != 0 {
+            return Err(exit::Answer(answer.code).into());
+        }
         Ok(())
     }
+}
+
+/// Whoever answers for an order given on this machine: the one who is named, or the only administrator.
+async fn administrator(hub: &Hub, name: Option<&str>) -> anyhow::Result<Caller> {
+    let administrators: Vec<_> = hub.accounts(AccountKind::User).await?.into_iter().filter(|a| a.admin).collect();
+    let found = match (name, administrators.as_slice()) {
+        (Some(name), all) => all.iter().find(|a| a.name.eq_ignore_ascii_case(name)),
+        (None, [only]) => Some(only),
+        (None, []) => anyhow::bail!("this hub has no administrator; add one with `wh admin user add NAME --admin`"),
+        (None, _) => anyhow::bail!("this hub has several administrators; say who answers for it with `--by NAME`"),
+    };
+    let found = found.ok_or_else(|| anyhow::anyhow!("`{}` is no administrator", name.unwrap_or_default()))?;
+    Ok(hub.administrator(&found.name).await?)
+}
+
+/// Somebody with the right to look.
+async fn any_administrator(hub: &Hub) -> anyhow::Result<Caller> {
+    match hub.accounts(AccountKind::User).await?.into_iter().find(|account| account.admin) {
+        Some(account) => Ok(hub.administrator(&account.name).await?),
+        None => administrator(hub, None).await,
+    }
+}
+
+/// A moment as people read it: `2026-11-26 08:15`, UTC.
+fn moment(ms: i64) -> String {
+    weighthouse_hub::wire::time::format_millis(ms).chars().take(16).collect::<String>().replace('T', " ")
 }
 
 impl User {
@@ -189,6 +264,7 @@ impl User {
                 Ok(Answer {
                     text: format!("added user {}\nnext: wh admin token add {}", user.name, user.name),
                     json: json!({ "schema": "weighthouse.user/1", "id": user.id, "name": user.name, "admin": user.admin }),
+                    code: 0,
                 })
             }
             Self::List => accounts(hub, AccountKind::User).await,
@@ -208,6 +284,7 @@ async fn accounts(hub: &Hub, kind: AccountKind) -> anyhow::Result<Answer> {
                 "created_at_ms": a.created_at_ms,
             })).collect::<Vec<_>>(),
         }),
+        code: 0,
     })
 }
 
@@ -219,6 +296,7 @@ impl Org {
                 Ok(Answer {
                     text: format!("added organisation {}\nnext: wh admin org member {} USER", org.name, org.name),
                     json: json!({ "schema": "weighthouse.org/1", "id": org.id, "name": org.name }),
+                    code: 0,
                 })
             }
             Self::List => accounts(hub, AccountKind::Org).await,
@@ -233,6 +311,7 @@ impl Org {
                 Ok(Answer {
                     text,
                     json: json!({ "schema": "weighthouse.member/1", "org": org, "user": user, "role": role }),
+                    code: 0,
                 })
             }
             Self::Members { org } => {
@@ -247,6 +326,7 @@ impl Org {
                         "schema": "weighthouse.members/1",
                         "members": members.iter().map(|m| json!({ "user": m.account.name, "role": m.role.as_str() })).collect::<Vec<_>>(),
                     }),
+                    code: 0,
                 })
             }
         }
@@ -256,7 +336,7 @@ impl Org {
 impl Token {
     async fn run(self, hub: &Hub) -> anyhow::Result<Answer> {
         match self {
-            Self::Add { user, scope, name, repos, expires_in, value } => {
+            Self::Add { user, scope, name, repos, expires_in, automated, value } => {
                 let named = |repo: &String| match repo.strip_prefix("datasets/") {
                     Some(id) => (RepoKind::Dataset, id.to_owned()),
                     None => (RepoKind::Model, repo.clone()),
@@ -266,6 +346,7 @@ impl Token {
                     scope,
                     repos: (!repos.is_empty()).then(|| repos.iter().map(named).collect()),
                     lifetime_ms: expires_in.map(|days| i64::from(days) * 86_400_000),
+                    automated,
                     value,
                 };
                 let (token, secret) = hub.add_token(&user, new).await?;
@@ -273,8 +354,9 @@ impl Token {
                     text: secret.clone(),
                     json: json!({
                         "schema": "weighthouse.token/1", "id": token.id, "token": secret, "user": user,
-                        "scope": token.scope.as_str(), "expires_at_ms": token.expires_at_ms,
+                        "scope": token.scope.as_str(), "expires_at_ms": token.expires_at_ms, "automated": token.automated,
                     }),
+                    code: 0,
                 })
             }
             Self::List { user } => {
@@ -290,11 +372,12 @@ impl Token {
                     json: json!({
                         "schema": "weighthouse.tokens/1",
                         "tokens": tokens.iter().map(|t| json!({
-                            "id": t.id, "name": t.name, "scope": t.scope.as_str(), "created_at_ms": t.created_at_ms,
+                            "id": t.id, "name": t.name, "scope": t.scope.as_str(), "automated": t.automated, "created_at_ms": t.created_at_ms,
                             "expires_at_ms": t.expires_at_ms, "last_used_at_ms": t.last_used_at_ms,
                             "repos": t.repos.as_ref().map(|keys| keys.iter().map(ToString::to_string).collect::<Vec<_>>()),
                         })).collect::<Vec<_>>(),
                     }),
+                    code: 0,
                 })
             }
             Self::Revoke { id } => {
@@ -302,6 +385,7 @@ impl Token {
                 Ok(Answer {
                     text: format!("revoked {id}"),
                     json: json!({ "schema": "weighthouse.revoked/1", "id": id }),
+                    code: 0,
                 })
             }
         }
@@ -324,18 +408,7 @@ impl Repo {
         Ok(Answer {
             text: format!("added {} {}", repo.record.kind, repo.record.id),
             json: json!({ "schema": "weighthouse.repo/1", "id": repo.record.id, "kind": repo.record.kind.as_str() }),
+            code: 0,
         })
     }
-}
-
-async fn stats(hub: &Hub) -> anyhow::Result<Answer> {
-    let (packs, bytes) = hub.stored_bytes().await?;
-    let users = hub.accounts(AccountKind::User).await?.len();
-    let orgs = hub.accounts(AccountKind::Org).await?.len();
-    Ok(Answer {
-        text: format!("users          {users}\norganisations  {orgs}\npacks          {packs}\nstored bytes   {bytes}"),
-        json: json!({
-            "schema": "weighthouse.stats/1", "users": users, "orgs": orgs, "packs": packs, "stored_bytes": bytes,
-        }),
-    })
 }

@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 pub mod admin;
+pub mod adopt;
 pub mod convert;
 pub mod diff;
 pub mod inspect;
@@ -19,7 +20,7 @@ use crate::args::{Args, Verb};
 pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.verb {
         Verb::Serve(serve) => serve.run(args.quiet).await,
-        Verb::Admin(admin) => admin.run().await,
+        Verb::Admin(admin) => admin.run(args.quiet).await,
         Verb::Login(login) => login.run(args.quiet).await,
         Verb::Whoami(whoami) => whoami.run(args.quiet).await,
         Verb::Repo(repo) => repo.run(args.quiet).await,
@@ -29,6 +30,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Verb::Diff(diff) => diff.run(args.quiet).await,
         Verb::Convert(convert) => convert.run(args.quiet).await,
         Verb::Verify(verify) => verify.run(args.quiet).await,
+        Verb::Adopt(adopt) => adopt.run(args.quiet).await,
         Verb::Scan(scan) => scan.run(args.quiet).await,
     }
 }

@@ -11,6 +11,7 @@ use weighthouse_hub::client::{Filter, Meter};
 
 use crate::progress::shown;
 use crate::remote::{RemoteFlags, explain, hf_home, target, variable};
+use crate::settings::Flags;
 use crate::ui;
 
 /// Arguments of `wh pull`
@@ -18,18 +19,25 @@ use crate::ui;
 #[command(after_help = "Examples:
   wh pull team/my-model ./my-model
   wh pull team/my-model@v1.0 ./my-model --include '*.safetensors'
-  wh pull team/my-model --cache   # where transformers looks, also offline")]
+  wh pull team/my-model --cache   # where transformers looks, also offline
+  wh pull --adopted ./my-model    # what `wh adopt --into --free` took from there, as it was")]
 pub struct Pull {
     #[command(flatten)]
     remote: RemoteFlags,
+    #[command(flatten)]
+    flags: Flags,
     /// Repository: NAMESPACE/NAME or NAMESPACE/NAME@REVISION; `datasets/` in front names a dataset
-    repo: String,
+    #[arg(required_unless_present = "adopted")]
+    repo: Option<String>,
     /// Folder to write to; what else is in it stays
-    #[arg(required_unless_present = "cache")]
+    #[arg(required_unless_present_any = ["cache", "adopted"])]
     dir: Option<PathBuf>,
     /// Fill the cache of the Hugging Face clients instead of a folder [env: HF_HUB_CACHE, HF_HOME]
     #[arg(long, conflicts_with = "dir")]
     cache: bool,
+    /// Bring back what `wh adopt --into --free` took from a folder, with its links, modes and times
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["repo", "dir", "cache", "revision", "include", "exclude"])]
+    adopted: Option<PathBuf>,
     /// Branch, tag or commit [default: main]
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
@@ -50,7 +58,10 @@ pub struct Pull {
 impl Pull {
     /// Fetches the repository.
     pub async fn run(self, quiet: bool) -> anyhow::Result<()> {
-        let (repo, revision) = target(&self.repo, self.revision.as_deref())?;
+        if let Some(folder) = self.adopted {
+            return super::adopt::restore::run(&folder, self.flags, &self.remote, quiet, self.json).await;
+        }
+        let (repo, revision) = target(self.repo.as_deref().unwrap_or_default(), self.revision.as_deref())?;
         let mut options = PullOptions::default();
         options.filter = Filter::new(&self.include, &self.exclude).map_err(|error| explain(error, None))?;
         options.streams = usize::from(self.streams);

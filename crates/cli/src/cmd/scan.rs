@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use weighthouse::format::Limits;
-use weighthouse::scan::{Report, Verdict, Wishes, sarif, scan, trace};
+use weighthouse::scan::{Report, Verdict, Wishes, add_base, sarif, scan, trace};
 
 use crate::exit::Answer;
 use crate::place::{Place, hinted};
@@ -25,6 +25,7 @@ use crate::ui;
   wh scan checkpoint.pt --json | jq .verdict
   wh scan . --sarif > scan.sarif
   wh scan hub:team/my-model@v1.0
+  wh scan ./fine-tune --base hub:team/base
 
 Exit codes: 0 when the verdict is `caution` or better, 3 when it is worse; `--allow` moves the line.")]
 pub struct Scan {
@@ -42,6 +43,9 @@ pub struct Scan {
     /// Look at the values of weights too: reads all bytes
     #[arg(long)]
     weights: bool,
+    /// Compare the weights with those that they come from: a file, a folder, or a repository; reads all bytes of both
+    #[arg(long, value_name = "BASE")]
+    base: Option<String>,
     /// Show what is worth knowing, not only what is worth a look
     #[arg(long)]
     all: bool,
@@ -74,6 +78,10 @@ impl Scan {
 
     async fn one(&self, target: &str, quiet: bool) -> anyhow::Result<Verdict> {
         let place = Place::open(target, &self.remote, quiet).await?;
+        let base = match &self.base {
+            Some(base) => Some(Place::open(base, &self.remote, quiet).await?),
+            None => None,
+        };
         let wishes = {
             let mut wishes = Wishes::default();
             wishes.weights = self.weights;
@@ -86,7 +94,13 @@ impl Scan {
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let began = Instant::now();
         let work = tokio::task::spawn_blocking(move || {
-            let found = scan(place.folder(), place.file(), &named, wishes, &|bytes, total| shown.add(bytes, total));
+            let mut found = scan(place.folder(), place.file(), &named, wishes, &|bytes, total| shown.add(bytes, total));
+            if let (Ok(report), Some(base)) = (&mut found, &base)
+                && let Err(error) =
+                    add_base(report, (place.folder(), place.file()), (base.folder(), base.file()), &|_, _| {})
+            {
+                found = Err(error);
+            }
             let traces = match &found {
                 Ok(report) if traced => {
                     let limits = Limits::default();
@@ -105,7 +119,7 @@ impl Scan {
         } else if self.sarif {
             ui::json(&sarif::document(&report))?;
         } else {
-            ui::data(screen::show(&report, &traces, self.all).trim_end())?;
+            ui::data(screen::show(&report, &traces, self.all || self.weights || self.base.is_some()).trim_end())?;
         }
         Ok(report.verdict)
     }

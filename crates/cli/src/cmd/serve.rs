@@ -151,7 +151,7 @@ fn opening(error: Error, settings: &Settings) -> anyhow::Error {
 }
 
 /// Writes the first administrator's token to a file that its owner alone can read.
-fn keep_token(data: &Path, token: &str) -> anyhow::Result<()> {
+pub(super) fn keep_token(data: &Path, token: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let path = data.join(TOKEN_FILE);
     let mut file = std::fs::OpenOptions::new()

@@ -56,6 +56,21 @@ fn bad_values_and_broken_files_name_file_and_line() {
 }
 
 #[test]
+fn repacking_is_full_at_half_a_core_unless_said_otherwise() {
+    let settings = find(Flags::default(), &[]).unwrap();
+    assert_eq!((settings.repack, settings.repack_share), (RepackPolicy::Full, 0.5));
+    let settings = find(Flags::default(), &[("WH_REPACK", "light"), ("WH_REPACK_CPU_PERCENT", "100")]).unwrap();
+    let options = settings.hub_options(true);
+    assert_eq!((options.repack, options.repack_share), (RepackPolicy::Light, 1.0));
+    for (name, value, words) in
+        [("WH_REPACK", "on", "`off`, `light` or `full`"), ("WH_REPACK_CPU_PERCENT", "0", "--repack off")]
+    {
+        let error = find(Flags::default(), &[(name, value)]).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
 fn passwords_are_not_printed() {
     for url in [
         "postgres://me:secret@host/db",

@@ -10,6 +10,7 @@ mod postgres;
 mod roads;
 mod s3;
 mod storm;
+mod upkeep;
 mod vanished;
 mod verbs;
 mod wire;

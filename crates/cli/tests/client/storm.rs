@@ -109,7 +109,7 @@ impl Drop for Over<'_> {
 impl Storm {
     fn new() -> Self {
         // Uploads in parts that nobody finishes expire after a second.
-        let world = World::with(&[], &[("WH_UPLOAD_LIFETIME_S", "1")]);
+        let world = World::with(&["--repack", "off"], &[("WH_UPLOAD_LIFETIME_S", "1")]);
         let hub = world.wire();
         for repo in [SHARED, "admin/xet", "admin/pushed"] {
             roads::create(&hub, repo);

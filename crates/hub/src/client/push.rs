@@ -122,6 +122,31 @@ pub async fn push(
 ) -> Result<Pushed, ClientError> {
     let (root, filter, links_out) = (folder.to_owned(), options.filter.clone(), options.links_out);
     let files = blocking(move || walk::walk(&root, &filter, links_out)).await?;
+    push_found(api, files, repo, options, meter).await
+}
+
+/// Pushes files that lie anywhere on this machine; `files` are paths in the repository, and places here.
+///
+/// # Errors
+/// As [`push`]; [`ClientError::Input`] too for a place that is no file, or a path that no hub takes.
+pub async fn push_files(
+    api: &Api,
+    files: Vec<(String, PathBuf)>,
+    repo: &RepoRef,
+    options: &PushOptions,
+    meter: &Meter,
+) -> Result<Pushed, ClientError> {
+    let files = blocking(move || files.into_iter().map(|(path, place)| walk::one(path, place)).collect()).await?;
+    push_found(api, files, repo, options, meter).await
+}
+
+async fn push_found(
+    api: &Api,
+    files: Vec<LocalFile>,
+    repo: &RepoRef,
+    options: &PushOptions,
+    meter: &Meter,
+) -> Result<Pushed, ClientError> {
     if files.is_empty() {
         return Err(ClientError::Input("there is nothing to push: no file in the folder takes part".to_owned()));
     }

@@ -9,7 +9,10 @@ use weighthouse::Hub;
 
 use super::sign::Signer;
 use super::telemetry::Metrics;
-use super::{accounts, cas, commits, compare, conversions, files, git_lfs, health, history, inside, repos, trees};
+use super::{
+    accounts, cas, commits, compare, conversions, files, git_lfs, health, history, inside, policies, repos, scans,
+    storage, trees,
+};
 use crate::web::{self, WebState};
 
 /// Largest JSON body, in bytes; commits, uploads and shards have limits of their own.
@@ -97,7 +100,10 @@ impl App {
             .merge(inside::routes())
             .merge(conversions::routes())
             .merge(compare::routes())
+            .merge(storage::routes())
+            .merge(scans::routes())
             .merge(commits::routes())
+            .merge(policies::routes())
             .merge(git_lfs::routes())
             .merge(cas::routes())
             .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))

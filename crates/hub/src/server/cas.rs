@@ -36,7 +36,7 @@ pub(super) fn routes() -> Router<App> {
     let mut routes = Router::new()
         .route("/~api/xet-read-token/{revision}", get(read_token))
         .route("/~api/xet-write-token/{revision}", get(write_token))
-        .route("/xet/fetch/{xorb}/{ranges}", get(fetch::fetch))
+        .route("/xet/fetch/{xorb}/{pack}/{ranges}", get(fetch::fetch))
         .route("/xet/v1/xorb-grants/{prefix}/{xorb}", post(xorbs::grant))
         .route("/xet/v1/xorb-commits/{prefix}/{xorb}/grant/{id}", post(xorbs::commit_granted))
         .route("/xet/granted/{repo}/{account}/{xorb}/{len}", put(xorbs::put_granted).layer(DefaultBodyLimit::disable()))
@@ -98,6 +98,7 @@ fn token(visitor: &Visitor, repo: &Repo, scope: XetScope) -> TokenAnswer {
     let claim = XetClaim {
         repo: repo.record.key.to_string(),
         user: visitor.caller.account().map(|account| account.id.clone()),
+        automated: visitor.caller.token().is_some_and(|token| token.automated),
         limited: visitor.caller.token().is_some_and(|token| token.repos.is_some()),
         scope,
         expires_at_s: exp,

@@ -6,6 +6,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use weighthouse::Error;
 use weighthouse::access::Repo;
 use weighthouse::browse::FileRecord;
 use weighthouse::preupload::is_binary;
@@ -14,7 +15,8 @@ use weighthouse::revision::Revision;
 use super::app::App;
 use super::range::{not_modified, one_span};
 use super::visitor::{Reader, Visitor};
-use crate::wire::error::{ErrorReply, X_REPO_COMMIT};
+use crate::wire::error::{ErrorReply, X_REPO_COMMIT, header_text};
+use crate::wire::scan::X_HF_WARNING;
 use crate::wire::xet::{FileInfo, X_XET_HASH};
 
 const X_LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
@@ -39,8 +41,23 @@ async fn resolve(
     let (repo, at) = visitor.repo_at(&revision).await?;
     let hub = visitor.app.hub();
     let file = hub.file(&at, &revision, &path).await.map_err(|error| visitor.refuse(error))?;
-    let mut headers = file_headers(&visitor, &repo, &at, &file)?;
+    let passed = match hub.pass_file(&visitor.caller, &repo, &at, &file).await {
+        // Clients that ask for the head alone take a refusal for a broken connection. They get no bytes by it, and the
+        // reason when they ask for some.
+        Err(Error::Blocked { reason }) if method == Method::HEAD => {
+            let mut headers = file_headers(&visitor, &repo, &at, (&file, false))?;
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+            headers.append(X_HF_WARNING, warning("blocked", &file.path, &reason));
+            return send(&visitor, &method, &file, headers).await;
+        }
+        passed => passed.map_err(|error| visitor.refuse(error))?,
+    };
+    let by_xet = !passed.waits_with_code();
+    let mut headers = file_headers(&visitor, &repo, &at, (&file, by_xet))?;
     keep(&mut headers, &revision, &at, &repo);
+    if let Some(sentence) = passed.warning(&file.path) {
+        headers.append(X_HF_WARNING, warning("scan", &file.path, &sentence));
+    }
     if wants_xet_info(&visitor, &method) && headers.contains_key(X_XET_HASH) {
         return xet_info(&visitor, &repo, &at, &file, headers);
     }
@@ -67,6 +84,7 @@ async fn raw(
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         return answer(StatusCode::OK, headers, Body::from(file.pointer()));
     }
+    hub.pass_file(&visitor.caller, &repo, &at, &file).await.map_err(|error| visitor.refuse(error))?;
     headers.insert(header::CONTENT_TYPE, content_type(&visitor, &file).await?);
     send(&visitor, &method, &file, headers).await
 }
@@ -108,7 +126,12 @@ pub(super) async fn send(
 }
 
 /// Headers of `resolve` that do not depend on what part is asked for.
-fn file_headers(visitor: &Visitor, repo: &Repo, at: &Revision, file: &FileRecord) -> Result<HeaderMap, ErrorReply> {
+fn file_headers(
+    visitor: &Visitor,
+    repo: &Repo,
+    at: &Revision,
+    (file, by_xet): (&FileRecord, bool),
+) -> Result<HeaderMap, ErrorReply> {
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(X_REPO_COMMIT, text(&at.oid.to_string())?);
     let etag = text(&format!("\"{}\"", file.etag()))?;
@@ -116,7 +139,7 @@ fn file_headers(visitor: &Visitor, repo: &Repo, at: &Revision, file: &FileRecord
     headers.insert(X_LINKED_SIZE, file.size_bytes.into());
     if file.lfs {
         headers.insert(X_LINKED_ETAG, etag);
-        if file.size_bytes > 0 {
+        if file.size_bytes > 0 && by_xet {
             headers.insert(X_XET_HASH, text(&file.file_hash.to_string())?);
             let (refresh, plan) = xet_urls(visitor, repo, at, file);
             headers.append(
@@ -131,6 +154,11 @@ fn file_headers(visitor: &Visitor, repo: &Repo, at: &Revision, file: &FileRecord
         headers.insert(header::CONTENT_DISPOSITION, disposition(kind, name)?);
     }
     Ok(headers)
+}
+
+/// A sentence that clients print once for each file: they tell topics apart by what stands before the semicolon.
+fn warning(about: &str, path: &str, sentence: &str) -> HeaderValue {
+    header_text(&format!("{about} {}; {sentence}", path.replace(';', "_")))
 }
 
 /// Whether a browser shows or keeps a file, and under which name.

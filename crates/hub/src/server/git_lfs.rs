@@ -69,6 +69,15 @@ async fn for_download(visitor: &Visitor, repo: &Repo, asked: &BatchRequest) -> R
             Ok(sha256) => hub.lfs_get(repo, &sha256).await.map_err(|error| visitor.refuse(error))?,
             Err(_) => None,
         };
+        if let Some(file) = &found {
+            match hub.pass_content(&visitor.caller, repo, &file.sha256, file.size_bytes).await {
+                Err(Error::Blocked { reason }) => {
+                    objects.push(BatchObject::failed(id, 403, &reason));
+                    continue;
+                }
+                passed => passed.map_err(|error| visitor.refuse(error))?,
+            }
+        }
         objects.push(match found {
             Some(file) if file.size_bytes == id.size => {
                 let href = format!("{}.git/info/lfs/objects/{}", visitor.page_url(repo), id.oid);
@@ -215,6 +224,8 @@ async fn download(method: Method, visitor: Visitor, Path(oid): Path<String>) -> 
     let found = visitor.app.hub().lfs_get(&repo, &sha256).await.map_err(|error| visitor.refuse(error))?;
     let missing = || visitor.refuse(Error::NotFound { what: "object", name: oid.clone() });
     let file = found.ok_or_else(missing)?;
+    let passed = visitor.app.hub().pass_content(&visitor.caller, &repo, &sha256, file.size_bytes).await;
+    passed.map_err(|error| visitor.refuse(error))?;
     let headers = HeaderMap::from_iter([(header::ETAG, files::text(&format!("\"{}\"", file.etag()))?)]);
     files::send(&visitor, &method, &file, headers).await
 }

@@ -241,7 +241,9 @@ fn find<'a>(inside: &'a Inside, part: Part, name: &str) -> Result<(usize, &'a Te
 async fn npy(visitor: Visitor, revision: &str, path: &str) -> Result<Response, ErrorReply> {
     let ask = Ask::of(&visitor.query)?;
     let name = ask.name.ok_or_else(|| ErrorReply::bad_request("`name` must be the name of a tensor"))?;
-    let (_, _, inside) = open(&visitor, revision, path).await?;
+    let (repo, at, inside) = open(&visitor, revision, path).await?;
+    let passed = visitor.app.hub().pass_folder(&visitor.caller, &repo, &at, path).await;
+    passed.map_err(|error| visitor.refuse(error))?;
     let (number, _) = find(&inside, ask.part, &name)?;
     let (npy, pieces) =
         visitor.app.hub().npy(&inside, ask.part, number).await.map_err(|error| visitor.refuse(error))?;

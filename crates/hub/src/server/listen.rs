@@ -14,7 +14,7 @@ mod tests;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -118,12 +118,12 @@ impl Listener {
                 next = next => next,
             };
             match accepted {
-                Ok((stream, _peer)) => {
+                Ok((stream, peer)) => {
                     let (service, options) = (service.clone(), options.clone());
                     let stopped = stopped.clone();
                     connections.spawn(async move {
                         let _seat = seat;
-                        connection(stream, service, &options, stopped).await;
+                        connection((stream, peer.ip()), service, &options, stopped).await;
                     });
                 }
                 Err(error) => {
@@ -143,8 +143,16 @@ impl Listener {
     }
 }
 
-async fn connection<S>(stream: TcpStream, service: S, options: &ListenOptions, mut stopped: watch::Receiver<bool>)
-where
+/// The other end of the connection a request came by: the client, or the proxy before the hub.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+async fn connection<S>(
+    (stream, peer): (TcpStream, IpAddr),
+    service: S,
+    options: &ListenOptions,
+    mut stopped: watch::Receiver<bool>,
+) where
     S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
@@ -157,7 +165,8 @@ where
     let (idle, linger) = (options.idle_timeout, options.linger_bytes);
     let handler = service_fn(move |request: Request<Incoming>| {
         mark.store(true, Ordering::Relaxed);
-        let request = request.map(|body| TimedBody::wrap(body, idle, linger));
+        let mut request = request.map(|body| TimedBody::wrap(body, idle, linger));
+        request.extensions_mut().insert(Peer(peer));
         // In a task of its own, which goes on when the client has gone: an upload that was taken in whole is put on
         // record, and one that broke off is cleared away.
         let answer = tokio::spawn(service.clone().oneshot(request));

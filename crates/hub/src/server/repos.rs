@@ -27,7 +27,8 @@ use crate::wire::hf::manage::{
 };
 use crate::wire::hf::repo::parse_bounds;
 use crate::wire::hf::repo::{
-    EXPAND_NAMES, Gated, RepoInfo, SafetensorsInfo, Sibling, SiblingLfs, TransformersInfo, unknown_expand,
+    EXPAND_NAMES, Gated, RepoInfo, SafetensorsInfo, SecurityRepoStatus, Sibling, SiblingLfs, TransformersInfo,
+    unknown_expand,
 };
 use crate::wire::time::format_millis;
 
@@ -73,6 +74,11 @@ async fn describe(visitor: Visitor, revision: &str) -> Result<Response, ErrorRep
     }
     if expand.iter().any(|name| name == "usedStorage") {
         info.used_storage = Some(hub.used_bytes(&repo).await.map_err(|error| visitor.refuse(error))?);
+    }
+    let security = visitor.query.flag("securityStatus")?.unwrap_or(false);
+    if security || expand.iter().any(|name| name == "securityRepoStatus") {
+        let status = hub.tree_status(&at).await.map_err(|error| visitor.refuse(error))?;
+        info.security_repo_status = Some(SecurityRepoStatus::of(&status));
     }
     if !expand.is_empty() {
         let names: Vec<&str> = expand.iter().map(String::as_str).collect();

@@ -7,9 +7,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::{HeaderMap, header};
+use http::{Extensions, HeaderMap, header};
 use weighthouse::access::Caller;
 use weighthouse::{Error, Hub};
+
+use super::listen::Peer;
 
 /// Name of the cookie.
 const COOKIE: &str = "wh_token";
@@ -43,6 +45,17 @@ pub async fn reader(hub: &Hub, headers: &HeaderMap) -> Result<Caller, Error> {
             other => other,
         },
         None => Ok(Caller::anonymous()),
+    }
+}
+
+/// The caller, with the address of the connection for the audit log. What a proxy says of the client stands beside it,
+/// marked as hearsay: anybody can send that header.
+pub(crate) fn with_address(caller: Caller, extensions: &Extensions, headers: &HeaderMap) -> Caller {
+    let Some(Peer(peer)) = extensions.get::<Peer>() else { return caller };
+    let said = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
+    match said.map(|said| said.chars().take(64).collect::<String>()) {
+        Some(said) => caller.from_address(format!("{peer} for {said}")),
+        None => caller.from_address(peer.to_string()),
     }
 }
 

@@ -7,16 +7,22 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use http::header;
 use weighthouse::access::Repo;
-use weighthouse::browse::{FolderPage, PathRecord};
+use weighthouse::browse::{FileRecord, FolderPage, PathRecord};
 use weighthouse::revision::Revision;
+use weighthouse::scan::Verdict;
 
 use super::app::App;
 use super::repos::{link, next_page};
 use super::visitor::Visitor;
 use crate::wire::error::ErrorReply;
-use crate::wire::hf::tree::{EntryKind, LastCommit, PathsInfoRequest, TreeEntry, TreeLfs, TreeSize};
+use crate::wire::hf::tree::{
+    EntryKind, LastCommit, PathsInfoRequest, SecurityFileStatus, TreeEntry, TreeLfs, TreeSize,
+};
 use crate::wire::time::format_millis;
 
+/// Characters of a path in an address that stay, beside letters and digits.
+const PATH: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// Entries on one page, as some clients read only the first.
 const PAGE: u64 = 1_000;
 /// The same when each entry brings its last commit.
@@ -71,8 +77,29 @@ async fn shown(
     expand: bool,
 ) -> Result<Vec<TreeEntry>, ErrorReply> {
     let mut shown: Vec<TreeEntry> = entries.iter().map(entry).collect();
+    let hub = visitor.app.hub();
+    let files: Vec<&FileRecord> = entries.iter().filter_map(file).collect();
+    let statuses = hub.statuses(at, &files).await.map_err(|error| visitor.refuse(error))?;
+    // Clients that know a Xet hash go straight to reconstructions, where no refusal is shown: who is not given the bytes
+    // is not shown that road, and hears the reason from the plain one.
+    let rows = shown.iter_mut().filter(|entry| entry.kind == EntryKind::File);
+    for ((row, file), status) in rows.zip(&files).zip(&statuses) {
+        let doubtful = !matches!(status.verdict, Some(Verdict::Safe | Verdict::Caution));
+        if row.xet_hash.is_some() && doubtful {
+            let blocked = hub.would_block(&visitor.caller, repo, at, file).await;
+            if blocked.map_err(|error| visitor.refuse(error))?.is_some() {
+                row.xet_hash = None;
+            }
+        }
+    }
     if !expand {
         return Ok(shown);
+    }
+    let files = shown.iter_mut().filter(|entry| entry.kind == EntryKind::File);
+    for (entry, status) in files.zip(statuses) {
+        let path = percent_encoding::utf8_percent_encode(&entry.path, PATH);
+        let report = format!("{}/scan/{}/{path}", visitor.page_url(repo), at.oid);
+        entry.security_file_status = Some(SecurityFileStatus::of(&status, &report));
     }
     // Entries of one folder are looked up together.
     let mut folders: Vec<&str> = entries.iter().map(|e| parent(e.path())).collect();
@@ -92,6 +119,13 @@ async fn shown(
         }
     }
     Ok(shown)
+}
+
+fn file(entry: &PathRecord) -> Option<&FileRecord> {
+    match entry {
+        PathRecord::File(file) => Some(file),
+        PathRecord::Folder { .. } => None,
+    }
 }
 
 fn parent(path: &str) -> &str {
@@ -120,7 +154,7 @@ fn entry(record: &PathRecord) -> TreeEntry {
                 size: file.size_bytes,
                 pointer_size: file.pointer_bytes(),
             }),
-            xet_hash: (file.lfs && file.size_bytes > 0).then(|| file.file_hash.to_string()),
+            xet_hash: (file.lfs && file.size_bytes > 0 && file.retired.is_none()).then(|| file.file_hash.to_string()),
             last_commit: None,
             security_file_status: None,
         },

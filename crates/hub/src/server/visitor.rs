@@ -57,6 +57,7 @@ impl FromRequestParts<App> for Reader {
 
 impl Visitor {
     fn new(parts: &mut Parts, app: &App, caller: Result<Caller, Error>) -> Result<Self, ErrorReply> {
+        let caller = caller.map(|caller| session::with_address(caller, &parts.extensions, &parts.headers));
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let mut visitor = Self {
             app: app.clone(),
@@ -133,8 +134,11 @@ pub fn refuse(error: Error) -> ErrorReply {
         Error::InvalidToken => ErrorReply::invalid_token(),
         Error::Unauthenticated { .. } => ErrorReply::token_needed(),
         Error::Denied { .. } => ErrorReply::forbidden(text),
+        Error::Blocked { reason } => ErrorReply::blocked(reason),
+        Error::Policy(_) => ErrorReply::unprocessable(text),
         Error::IllegalPath { .. } | Error::Mismatch { .. } => ErrorReply::unprocessable(text),
         Error::RangeNotSatisfiable { size_bytes } => ErrorReply::range_unsatisfiable(size_bytes),
+        Error::Retired { .. } => ErrorReply::new(http::StatusCode::GONE, text),
         Error::TooLarge { .. } => ErrorReply::too_large(text),
         Error::Busy { .. } => ErrorReply::unavailable("too many ask for this at once; try again", 2),
         error => match error.kind() {

@@ -37,6 +37,7 @@ struct Tokens {
 struct TokenRow {
     name: String,
     scope: &'static str,
+    automated: bool,
     limited: Option<usize>,
     created: When,
     used: Option<When>,
@@ -89,6 +90,7 @@ pub(super) async fn tokens(visit: Visit) -> Result<Response, PageError> {
             Scope::Write => "write",
             Scope::Admin => "admin",
         },
+        automated: token.automated,
         limited: token.repos.as_ref().map(Vec::len),
         created: When::new(token.created_at_ms, now_ms),
         used: token.last_used_at_ms.map(|used_ms| When::new(used_ms, now_ms)),

@@ -10,6 +10,7 @@ use weighthouse::format::safetensors::{Header, TensorInfo};
 
 use super::error::PageError;
 use super::format::{exact, size};
+use super::scan::Badge;
 use super::shell::{RepoHead, Shell, page};
 use super::tree::{Choice, Crumb, crumbs, revisions};
 use super::visit::Visit;
@@ -65,6 +66,10 @@ struct Blob {
     /// Where it can be had in other forms.
     convert: Option<String>,
     view: View,
+    badge: Badge,
+    report: String,
+    /// Why it cannot be downloaded.
+    blocked: Option<String>,
 }
 
 /// What is shown of a file.
@@ -106,7 +111,11 @@ pub(super) async fn show(visit: Visit, Path((revision, path)): Path<(String, Str
     };
     let raw = head.paths.at("resolve", &revision, path);
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let status = hub.status(&at, &file).await.map_err(|error| visit.refuse(error))?;
+    let blocked = hub.would_block(&visit.caller, &repo, &at, &file).await.map_err(|error| visit.refuse(error))?;
     let template = Blob {
+        badge: Badge::of(status.verdict),
+        report: head.paths.at("scan", &revision, path),
         shell: visit.shell(format!("{path} in {}", head.id), Some(head.paths.api_at("tree", &revision, folder))),
         crumbs: crumbs(&head, &revision, path),
         revisions: revisions(&visit, &repo, &head, ("tree", &revision, path)).await?,
@@ -119,7 +128,11 @@ pub(super) async fn show(visit: Visit, Path((revision, path)): Path<(String, Str
         download: format!("{raw}?download=true"),
         inside: may_hold_tensors(&file).then(|| head.paths.at("tensors", &revision, path)),
         convert: may_hold_tensors(&file).then(|| head.paths.at("convert", &revision, path)),
-        view: view(&visit, &file, &raw).await?,
+        view: match &blocked {
+            Some(_) => View::None("The bytes of this file are kept back."),
+            None => view(&visit, &file, &raw).await?,
+        },
+        blocked,
         raw,
         head,
     };

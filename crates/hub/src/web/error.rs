@@ -45,10 +45,13 @@ impl PageError {
             }
             Error::Unauthenticated { .. } => (StatusCode::UNAUTHORIZED, "Log in first", message),
             Error::Denied { .. } => (StatusCode::FORBIDDEN, "Not allowed", message),
+            Error::Blocked { .. } => (StatusCode::FORBIDDEN, "Blocked by a policy", message),
+            Error::Retired { .. } => (StatusCode::GONE, "Not kept", message),
             Error::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Not now", message),
             _ => match error.kind() {
                 ErrorKind::NotFound => (StatusCode::NOT_FOUND, "Not found", message),
                 ErrorKind::Malformed => (StatusCode::BAD_REQUEST, "That did not make sense", message),
+                ErrorKind::Conflict => (StatusCode::CONFLICT, "Changed meanwhile", message),
                 ErrorKind::Denied => (StatusCode::FORBIDDEN, "Not allowed", message),
                 ErrorKind::Transient => {
                     tracing::warn!(%error, "storage or database did not answer");

@@ -16,6 +16,7 @@ use super::address::{RepoPaths, encode_segment};
 use super::error::PageError;
 use super::format::{When, count, exact};
 use super::markdown::{self, MAX_MARKDOWN_BYTES, Place, Rendered};
+use super::scan::Trust;
 use super::shell::{RepoHead, Shell, page};
 use super::usage::{Subject, Usage, usages};
 use super::visit::{Visit, with_pairs};
@@ -44,6 +45,7 @@ struct Home {
     results: Vec<Score>,
     usages: Vec<Usage>,
     private: bool,
+    trust: Trust,
     commit: String,
     commit_url: String,
     commit_title: String,
@@ -87,13 +89,15 @@ pub(super) async fn show(visit: Visit) -> Result<Response, PageError> {
         Err(error) => return Err(refuse(error)),
     };
     let files = hub.list_page(&at, MAIN, "", false, 0..ROOT_ENTRIES).await.map_err(refuse)?.entries;
+    let status = hub.tree_status(&at).await.map_err(refuse)?;
     let text = readme.map(|data| String::from_utf8_lossy(&data).into_owned());
     let head = RepoHead::new(&repo, MAIN, "card");
+    let trust = Trust::of(&status, head.paths.at("scan", MAIN, ""));
     let place = Place { repo: head.paths.page.clone(), revision: MAIN.to_owned(), folder: String::new() };
     // A long card takes a while, and other requests should not wait for it.
     let template = tokio::task::spawn_blocking({
         let visit = visit.clone();
-        move || build(&visit, &repo, &at, head, &files, text.as_deref(), &place)
+        move || build(&visit, (&repo, &at), (head, trust), &files, text.as_deref(), &place)
     });
     let template = template.await.map_err(|error| refuse(Error::Malformed(error.to_string())))?;
     Ok(page(StatusCode::OK, &template))
@@ -109,9 +113,8 @@ async fn namespace(visit: &Visit) -> Option<PageError> {
 
 fn build(
     visit: &Visit,
-    repo: &Repo,
-    at: &Revision,
-    head: RepoHead,
+    (repo, at): (&Repo, &Revision),
+    (head, trust): (RepoHead, Trust),
     files: &[PathRecord],
     text: Option<&str>,
     place: &Place,
@@ -149,6 +152,7 @@ fn build(
         results: results(card.data.get("model-index")),
         usages: usages(&subject),
         private: record.private,
+        trust,
         commit: at.oid.to_string(),
         commit_url: head.paths.commit(&at.oid.to_string()),
         commit_title: at.commit.title().to_owned(),

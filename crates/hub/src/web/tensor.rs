@@ -421,6 +421,7 @@ async fn npy(visit: Visit, revision: String, path: String) -> Result<Response, P
     let ask = Ask::of(&visit.query).map_err(|error| refuse(Error::Malformed(error.to_string())))?;
     let wanted = ask.name.unwrap_or_default();
     let opened = open(&visit, &revision, path.trim_matches('/'), "tensors").await?;
+    visit.hub().pass_folder(&visit.caller, &opened.repo, &opened.at, &path).await.map_err(refuse)?;
     let inside = opened.inside.map_err(|failure| refuse(Error::Malformed(failure)))?;
     let missing = || refuse(Error::NotFound { what: "tensor", name: name(&wanted) });
     let at = inside.modules(ask.part).find(inside.tensors(ask.part), &wanted).ok_or_else(missing)?;

@@ -5,6 +5,7 @@ mod compare;
 mod convert;
 mod inside;
 mod pages;
+mod policies;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,8 +48,14 @@ async fn ground() -> Ground {
     for name in ["ada", "eve"] {
         hub.add_user(NewAccount { name: name.to_owned(), ..NewAccount::default() }).await.unwrap();
     }
-    let token =
-        NewToken { name: "laptop".to_owned(), scope: Scope::Write, repos: None, lifetime_ms: None, value: None };
+    let token = NewToken {
+        name: "laptop".to_owned(),
+        scope: Scope::Write,
+        repos: None,
+        lifetime_ms: None,
+        automated: false,
+        value: None,
+    };
     let (_, secret) = hub.add_token("ada", token).await.unwrap();
     let ada = hub.authenticate(&secret).await.unwrap();
     Ground { hub, ada, secret, _folder: folder }
@@ -73,7 +80,9 @@ impl Ground {
         for (path, data) in files {
             commit.put(path, Bytes::copy_from_slice(data)).await.unwrap();
         }
-        commit.finish().await.unwrap().oid.to_string()
+        let made = commit.finish().await.unwrap().oid.to_string();
+        self.hub.judge_waiting().await.unwrap();
+        made
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {

@@ -6,10 +6,11 @@ use axum::response::Response;
 use http::StatusCode;
 use weighthouse::Error;
 use weighthouse::access::Repo;
-use weighthouse::browse::PathRecord;
+use weighthouse::browse::{FileRecord, PathRecord};
 
 use super::error::PageError;
 use super::format::{When, size};
+use super::scan::Badge;
 use super::shell::{RepoHead, Shell, page};
 use super::visit::Visit;
 
@@ -64,6 +65,9 @@ struct FileRow {
     download: String,
     digest: String,
     short_digest: String,
+    /// The verdict, and where its report is.
+    badge: Badge,
+    report: String,
 }
 
 struct Changed {
@@ -99,6 +103,15 @@ async fn show(visit: Visit, revision: String, path: String) -> Result<Response, 
         other => other.map_err(|error| visit.refuse(error))?,
     };
     let mut touched = hub.last_commits(&repo, &at, path, &listed.entries).await.map_err(|error| visit.refuse(error))?;
+    let files: Vec<&FileRecord> = listed
+        .entries
+        .iter()
+        .filter_map(|entry| match entry {
+            PathRecord::File(file) => Some(file),
+            PathRecord::Folder { .. } => None,
+        })
+        .collect();
+    let mut statuses = hub.statuses(&at, &files).await.map_err(|error| visit.refuse(error))?.into_iter();
     let now_ms = hub.now_ms();
     let mut rows = Vec::with_capacity(listed.entries.len());
     for entry in &listed.entries {
@@ -122,6 +135,8 @@ async fn show(visit: Visit, revision: String, path: String) -> Result<Response, 
                         download: format!("{}?download=true", head.paths.at("resolve", &revision, &file.path)),
                         short_digest: digest.get(..8).unwrap_or(&digest).to_owned(),
                         digest,
+                        badge: Badge::of(statuses.next().and_then(|status| status.verdict)),
+                        report: head.paths.at("scan", &revision, &file.path),
                     })
                 }
             },

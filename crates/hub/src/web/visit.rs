@@ -41,7 +41,7 @@ impl FromRequestParts<WebState> for Visit {
             address,
         };
         match session::reader(&state.hub, &parts.headers).await {
-            Ok(caller) => visit.caller = caller,
+            Ok(caller) => visit.caller = session::with_address(caller, &parts.extensions, &parts.headers),
             Err(error) => return Err(visit.refuse(error)),
         }
         match Query::parse(parts.uri.query().unwrap_or("")) {

@@ -35,6 +35,8 @@ pub enum ErrorCode {
     EntryNotFound,
     /// The repository is gated and the caller is not let in.
     GatedRepo,
+    /// A policy forbids it, for instance because the file is in quarantine; ours alone, clients show the message.
+    BlockedByPolicy,
 }
 
 impl ErrorCode {
@@ -46,13 +48,14 @@ impl ErrorCode {
             Self::RevisionNotFound => "RevisionNotFound",
             Self::EntryNotFound => "EntryNotFound",
             Self::GatedRepo => "GatedRepo",
+            Self::BlockedByPolicy => "BlockedByPolicy",
         }
     }
 
     /// Reads the spelling on the wire.
     #[must_use]
     pub fn from_wire(text: &str) -> Option<Self> {
-        [Self::RepoNotFound, Self::RevisionNotFound, Self::EntryNotFound, Self::GatedRepo]
+        [Self::RepoNotFound, Self::RevisionNotFound, Self::EntryNotFound, Self::GatedRepo, Self::BlockedByPolicy]
             .into_iter()
             .find(|code| code.as_str() == text)
     }
@@ -144,6 +147,11 @@ impl ErrorReply {
              Visit {page_url} to ask for access."
         );
         Self::coded(status, ErrorCode::GatedRepo, message)
+    }
+
+    /// A policy forbids it, for this reason.
+    pub fn blocked(reason: impl Into<String>) -> Self {
+        Self::coded(StatusCode::FORBIDDEN, ErrorCode::BlockedByPolicy, reason)
     }
 
     /// The repository was taken out of service (for instance quarantined).

@@ -86,10 +86,18 @@ async fn tokens_do_what_they_are_for_and_no_more() {
         scope: Scope::Write,
         repos: Some(vec![(RepoKind::Model, "ada/mine".into())]),
         lifetime_ms: None,
+        automated: false,
         value: None,
     };
     let (_, limited) = site.hub.hub.add_token("ada", limited).await.unwrap();
-    let expired = NewToken { name: "old".into(), scope: Scope::Write, repos: None, lifetime_ms: Some(-1), value: None };
+    let expired = NewToken {
+        name: "old".into(),
+        scope: Scope::Write,
+        repos: None,
+        lifetime_ms: Some(-1),
+        automated: false,
+        value: None,
+    };
     let (_, expired) = site.hub.hub.add_token("ada", expired).await.unwrap();
     let read = site.hub.token("ada", Scope::Read).await;
     assert_eq!(site.get(&expired, "/api/models/ada/mine").await.status, 401);

@@ -7,5 +7,6 @@ mod faults;
 mod git;
 mod lfs;
 mod site;
+mod trust;
 mod windows;
 mod xet;

@@ -114,7 +114,12 @@ impl Site {
     pub async fn commit_to(&self, name: &str, branch: &str, header: Value, lines: &[Value]) -> Answer {
         let header = json!({ "key": "header", "value": header });
         let lines: Vec<String> = std::iter::once(&header).chain(lines).map(|line| format!("{line}\n")).collect();
-        self.ask(&self.ada, "POST", &format!("/api/models/ada/{name}/commit/{branch}"), lines.concat()).await
+        let made =
+            self.ask(&self.ada, "POST", &format!("/api/models/ada/{name}/commit/{branch}"), lines.concat()).await;
+        if made.status.is_success() {
+            self.hub.hub.judge_waiting().await.unwrap();
+        }
+        made
     }
 
     /// The hub still works: a file goes in and comes out.

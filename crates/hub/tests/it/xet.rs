@@ -4,7 +4,7 @@ use axum::body::Body;
 use serde_json::{Value, json};
 use weighthouse::format::xet::hash::{self, XetHash};
 use weighthouse::format::xet::shard::{Shard, ShardChunk, ShardFile, ShardXorb, Term};
-use weighthouse::format::xet::xorb::{SchemeChoice, Xorb, XorbBuilder};
+use weighthouse::format::xet::xorb::{SchemeChoice, Xorb, XorbBuilder, XorbVerifier};
 use weighthouse_testkit::noise;
 
 use crate::site::{Answer, Site, lfs_file, sha256};
@@ -17,7 +17,10 @@ pub struct Upload {
 }
 
 pub fn upload(seed: u64) -> Upload {
-    let data = noise(seed, 600_000);
+    upload_of(noise(seed, 600_000))
+}
+
+fn upload_of(data: Vec<u8>) -> Upload {
     let mut builder = XorbBuilder::new(SchemeChoice::Auto);
     let mut tree = hash::HashTree::new();
     for chunk in data.chunks(60_000) {
@@ -116,6 +119,46 @@ async fn a_file_sent_by_xet_comes_back_by_both_roads() {
             assert_eq!(site.ask_with("", "GET", &forged, &[("range", &wanted)], "").await.status, 403, "{forged}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_address_holds_when_the_bytes_have_moved_and_so_does_the_next_one() {
+    let site = Site::new().await;
+    site.repo("m", false).await;
+    // Half precision: the upper bytes repeat, so that coding pays.
+    let halves = noise(9, 600_000).into_iter().enumerate();
+    let up = upload_of(halves.map(|(i, byte)| if i % 2 == 1 { 0x3c + (byte & 1) } else { byte }).collect());
+    let write = token(&site, &site.ada, "ada/m", "write").await;
+    send_xorb(&site, &write, &up.xorb.listing.hash, up.xorb.body.clone()).await.ok();
+    send_shard(&site, &write, &up.shard).await.ok();
+    site.commit("m", &[lfs_file("w.safetensors", &sha256(&up.data), up.data.len())]).await.ok();
+    let read = token(&site, &site.ada, "ada/m", "read").await;
+    let plan = format!("/xet/v1/reconstructions/{}", up.shard.files[0].file_hash);
+    let fetch = async || {
+        let json = site.get(&read, &plan).await.ok().json();
+        let info = json["fetch_info"][up.xorb.listing.hash.to_string()][0].clone();
+        let range = &info["url_range"];
+        (
+            info["url"].as_str().unwrap().replace("http://localhost", ""),
+            format!("bytes={}-{}", range["start"], range["end"]),
+        )
+    };
+    let get = async |(url, range): &(String, String)| {
+        let answer = site.ask_with("", "GET", url, &[("range", range)], Body::empty()).await.ok();
+        let mut verifier = XorbVerifier::new();
+        verifier.push(&answer.body).unwrap();
+        verifier.finish(&up.xorb.listing.hash).unwrap();
+        answer.body
+    };
+    let before = fetch().await;
+    assert_eq!(get(&before).await, up.xorb.body);
+    site.hub.hub.work_off().await.unwrap();
+    while site.hub.hub.repack_once().await.unwrap() {}
+    let after = fetch().await;
+    assert_ne!(before, after, "nothing was coded");
+    assert_eq!(get(&before).await, up.xorb.body, "what was handed out before holds");
+    get(&after).await;
+    assert_eq!(site.get("", "/ada/m/resolve/main/w.safetensors").await.ok().body, up.data);
 }
 
 #[tokio::test]

@@ -52,6 +52,16 @@ pub(super) fn walk(root: &Path, filter: &Filter, links_out: bool) -> Result<Vec<
     walk.finish()
 }
 
+/// One file under the path that it gets in the repository. It must be a file itself, and no link.
+pub(super) fn one(path: String, place: PathBuf) -> Result<LocalFile, ClientError> {
+    names::check_path(&path).map_err(|error| ClientError::Input(error.to_string()))?;
+    let facts = fs::symlink_metadata(&place).map_err(|error| ClientError::local("looking at", &place, error))?;
+    if !facts.is_file() {
+        return Err(ClientError::Input(format!("`{}` is no file", shown(&place.display().to_string()))));
+    }
+    Ok(LocalFile { path, place, stamp: Stamp::of(&facts) })
+}
+
 struct Walk<'a> {
     real_root: PathBuf,
     filter: &'a Filter,

@@ -13,8 +13,20 @@ use crate::wire::error::ErrorReply;
 const ENCODE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Verbs followed by a revision and a path.
-const REVISION_AND_PATH: &[&str] =
-    &["architecture", "blame", "blob", "commits", "convert", "npy", "raw", "resolve", "tensors", "tree", "treesize"];
+const REVISION_AND_PATH: &[&str] = &[
+    "architecture",
+    "blame",
+    "blob",
+    "commits",
+    "convert",
+    "npy",
+    "raw",
+    "resolve",
+    "scan",
+    "tensors",
+    "tree",
+    "treesize",
+];
 
 /// Verbs followed by a revision (or ref name) and nothing else.
 const REVISION_ONLY: &[&str] = &[

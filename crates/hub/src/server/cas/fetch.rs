@@ -6,6 +6,7 @@ use axum::response::Response;
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use weighthouse::format::xet::hash::XetHash;
+use weighthouse::xet::{Fetchable, PackId};
 
 use super::holder::hash;
 use crate::server::app::App;
@@ -16,24 +17,26 @@ use crate::server::visitor::refuse;
 use crate::wire::error::ErrorReply;
 use crate::wire::query::Query;
 
-/// `GET /xet/fetch/{xorb}/{ranges}`: stored bytes of a xorb, under a signed address.
+/// `GET /xet/fetch/{xorb}/{pack}/{ranges}`: bytes of a xorb as it lay in that pack, under a signed address.
 pub(super) async fn fetch(
     State(app): State<App>,
-    Path((xorb, ranges)): Path<(String, String)>,
+    Path((xorb, pack, ranges)): Path<(String, String, String)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ErrorReply> {
     let query = Query::parse(query.as_deref().unwrap_or(""))?;
     SignedQuery::from_query(&query)
-        .and_then(|signed| signed.check(app.signer(), Purpose::XorbFetch, &[&xorb, &ranges], app.now_s()))
+        .and_then(|signed| signed.check(app.signer(), Purpose::XorbFetch, &[&xorb, &pack, &ranges], app.now_s()))
         .map_err(|refused| ErrorReply::forbidden(format!("this address is not valid: {refused}")))?;
     let xorb = hash(&xorb)?;
+    let pack = PackId::parse(&pack).ok_or_else(|| ErrorReply::bad_request("the address names no pack"))?;
     let allowed: Vec<(u64, u64)> = ranges
         .split(',')
         .filter_map(|range| range.split_once('-'))
         .filter_map(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?)))
         .collect();
-    let len = app.hub().fetchable_len(&xorb).await.map_err(refuse)?;
+    let found = app.hub().fetchable(&xorb, &pack).await.map_err(refuse)?;
+    let len = found.body_len();
     let spans = match asked(&headers, len, "") {
         Asked::Parts(spans) => spans,
         Asked::Unsatisfiable => return Err(ErrorReply::range_unsatisfiable(len)),
@@ -54,17 +57,16 @@ pub(super) async fn fetch(
         reply_headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         reply_headers.insert(header::CONTENT_RANGE, text(&span.content_range(len))?);
         reply_headers.insert(header::CONTENT_LENGTH, (range.end - range.start).into());
-        let body = app.hub().xorb_stream(&xorb, range).await.map_err(refuse)?;
+        let body = found.stream(range).map_err(refuse)?;
         return answer(StatusCode::PARTIAL_CONTENT, reply_headers, Body::from_stream(body));
     }
-    multipart(&app, &xorb, len, spans, reply_headers).await
+    multipart(&found, &xorb, spans, reply_headers)
 }
 
 /// Several ranges in one answer (RFC 9110, 14.6).
-async fn multipart(
-    app: &App,
+fn multipart(
+    found: &Fetchable,
     xorb: &XetHash,
-    len: u64,
     spans: Vec<Span>,
     mut headers: HeaderMap,
 ) -> Result<Response, ErrorReply> {
@@ -77,10 +79,10 @@ async fn multipart(
     for span in spans {
         let head = format!(
             "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: {}\r\n\r\n",
-            span.content_range(len)
+            span.content_range(found.body_len())
         );
         parts.push(literal(head));
-        parts.push(app.hub().xorb_stream(xorb, span.start..span.end.saturating_add(1)).await.map_err(refuse)?);
+        parts.push(found.stream(span.start..span.end.saturating_add(1)).map_err(refuse)?);
     }
     parts.push(literal(format!("\r\n--{boundary}--\r\n")));
     answer(StatusCode::PARTIAL_CONTENT, headers, Body::from_stream(futures::stream::iter(parts).flatten()))

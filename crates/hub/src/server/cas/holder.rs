@@ -8,7 +8,7 @@ use weighthouse::format::xet::hash::XetHash;
 use weighthouse::{RepoKey, Scope, TokenRecord};
 
 use crate::server::app::App;
-use crate::server::session::base_url;
+use crate::server::session::{base_url, with_address};
 use crate::server::sign::{XetClaim, XetScope};
 use crate::server::visitor::refuse;
 use crate::wire::error::ErrorReply;
@@ -44,6 +44,7 @@ impl FromRequestParts<App> for Holder {
                     name: "xet".to_owned(),
                     scope,
                     repos: claim.limited.then(|| vec![key.clone()]),
+                    automated: claim.automated,
                     created_at_ms: 0,
                     expires_at_ms: None,
                     last_used_at_ms: None,
@@ -51,6 +52,7 @@ impl FromRequestParts<App> for Holder {
                 app.hub().caller_of(&user, record).await.map_err(refuse)?
             }
         };
+        let caller = with_address(caller, &parts.extensions, &parts.headers);
         let repo = app.hub().repo_by_key(&caller, &key).await.map_err(refuse)?;
         Ok(Self {
             app: app.clone(),

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Json, Response};
 use http::header;
 use weighthouse::Error;
 use weighthouse::format::xet::hash::XetHash;
-use weighthouse::xet::Reconstruction;
+use weighthouse::xet::{PackId, Reconstruction};
 
 use super::holder::{Holder, hash};
 use crate::server::sign::{Purpose, SignedQuery};
@@ -26,7 +26,7 @@ async fn plan(holder: &Holder, file: &str) -> Result<Reconstruction, ErrorReply>
         Some(value) => Some(byte_range(value).ok_or_else(|| ErrorReply::bad_request("the range is not understood"))?),
         None => None,
     };
-    holder.app.hub().reconstruction(&holder.repo, &file, range).await.map_err(refuse)
+    holder.app.hub().reconstruction(&holder.caller, &holder.repo, &file, range).await.map_err(refuse)
 }
 
 /// `bytes=a-b` or `bytes=a-`, before the size of the file is known.
@@ -52,13 +52,13 @@ fn terms(plan: &Reconstruction) -> Vec<Term> {
 }
 
 /// An address that serves exactly these bytes of a xorb, until it expires. The ranges end inclusively.
-fn fetch_url(holder: &Holder, xorb: &XetHash, ranges: &[Range<u64>]) -> String {
-    let xorb = xorb.to_string();
+fn fetch_url(holder: &Holder, xorb: &XetHash, pack: &PackId, ranges: &[Range<u64>]) -> String {
+    let (xorb, pack) = (xorb.to_string(), pack.to_string());
     let ranges: Vec<String> = ranges.iter().map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
     let ranges = ranges.join(",");
     let expires_s = holder.app.now_s() + holder.app.options().signed_url_lifetime.as_secs();
-    let signed = SignedQuery::new(holder.app.signer(), Purpose::XorbFetch, expires_s, &[&xorb, &ranges]);
-    format!("{}/xet/fetch/{xorb}/{ranges}?{signed}", holder.base)
+    let signed = SignedQuery::new(holder.app.signer(), Purpose::XorbFetch, expires_s, &[&xorb, &pack, &ranges]);
+    format!("{}/xet/fetch/{xorb}/{pack}/{ranges}?{signed}", holder.base)
 }
 
 fn wire(range: &Range<u64>) -> ByteRange {
@@ -68,9 +68,9 @@ fn wire(range: &Range<u64>) -> ByteRange {
 /// One address for each run of chunks.
 fn fetch_info(holder: &Holder, plan: &Reconstruction) -> impl Iterator<Item = (String, Vec<FetchInfo>)> {
     plan.fetches.iter().map(|(xorb, fetches)| {
-        let infos = fetches.iter().map(|fetch| FetchInfo {
+        let infos = fetches.runs.iter().map(|fetch| FetchInfo {
             range: ChunkRange { start: fetch.chunks.start, end: fetch.chunks.end },
-            url: fetch_url(holder, xorb, std::slice::from_ref(&fetch.bytes)),
+            url: fetch_url(holder, xorb, &fetches.pack, std::slice::from_ref(&fetch.bytes)),
             url_range: wire(&fetch.bytes),
         });
         (xorb.to_string(), infos.collect())
@@ -88,7 +88,8 @@ pub(super) async fn reconstruction_v1(holder: Holder, Path(file): Path<String>) 
     Ok(Json(answer).into_response())
 }
 
-/// `GET /v1/reconstructions?file_id=…&file_id=…`: whole files; what this repository was not given is left out.
+/// `GET /v1/reconstructions?file_id=…&file_id=…`: whole files; what this repository was not
+/// given is left out, and what a policy keeps back.
 pub(super) async fn reconstructions(holder: Holder, RawQuery(query): RawQuery) -> Result<Response, ErrorReply> {
     let query = Query::parse(query.as_deref().unwrap_or(""))?;
     let files: BTreeSet<XetHash> = query.values("file_id").map(hash).collect::<Result<_, _>>()?;
@@ -97,8 +98,8 @@ pub(super) async fn reconstructions(holder: Holder, RawQuery(query): RawQuery) -
     }
     let mut answer = BatchReconstruction::default();
     for file in files {
-        let plan = match holder.app.hub().reconstruction(&holder.repo, &file, None).await {
-            Err(Error::NotFound { .. }) => continue,
+        let plan = match holder.app.hub().reconstruction(&holder.caller, &holder.repo, &file, None).await {
+            Err(Error::NotFound { .. } | Error::Blocked { .. }) => continue,
             found => found.map_err(refuse)?,
         };
         answer.files.insert(file.to_string(), terms(&plan));
@@ -116,13 +117,13 @@ const RANGES_PER_URL: usize = 64;
 pub(super) async fn reconstruction_v2(holder: Holder, Path(file): Path<String>) -> Result<Response, ErrorReply> {
     let plan = plan(&holder, &file).await?;
     let xorbs = plan.fetches.iter().map(|(xorb, fetches)| {
-        let groups = fetches.chunks(RANGES_PER_URL).map(|group| {
+        let groups = fetches.runs.chunks(RANGES_PER_URL).map(|group| {
             let bytes: Vec<Range<u64>> = group.iter().map(|fetch| fetch.bytes.clone()).collect();
             let ranges = group.iter().map(|fetch| FetchRange {
                 chunks: ChunkRange { start: fetch.chunks.start, end: fetch.chunks.end },
                 bytes: wire(&fetch.bytes),
             });
-            MultiFetch { url: fetch_url(&holder, xorb, &bytes), ranges: ranges.collect() }
+            MultiFetch { url: fetch_url(&holder, xorb, &fetches.pack, &bytes), ranges: ranges.collect() }
         });
         (xorb.to_string(), groups.collect())
     });

@@ -25,6 +25,9 @@ pub struct XetClaim {
     /// Whether the user's own token was limited to named repositories: this one is then limited to `repo`.
     #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
     pub limited: bool,
+    /// Whether the user's own token was marked for automated use.
+    #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
+    pub automated: bool,
     /// Read, or read and write.
     #[serde(rename = "s")]
     pub scope: XetScope,
@@ -87,7 +90,14 @@ mod tests {
     use super::*;
 
     fn claim(scope: XetScope) -> XetClaim {
-        XetClaim { repo: "r1".into(), user: Some("u1".into()), limited: false, scope, expires_at_s: 100 }
+        XetClaim {
+            repo: "r1".into(),
+            user: Some("u1".into()),
+            limited: false,
+            automated: false,
+            scope,
+            expires_at_s: 100,
+        }
     }
 
     #[test]

@@ -155,7 +155,14 @@ async fn private_files_are_downloaded_with_the_cookie() {
     {
         assert_eq!(ground.ask(path, &with).await.status, StatusCode::UNAUTHORIZED, "the API reads no cookie: {path}");
     }
-    let eve = NewToken { name: "eve".to_owned(), scope: Scope::Read, repos: None, lifetime_ms: None, value: None };
+    let eve = NewToken {
+        name: "eve".to_owned(),
+        scope: Scope::Read,
+        repos: None,
+        lifetime_ms: None,
+        automated: false,
+        value: None,
+    };
     let (_, secret) = ground.hub.add_token("eve", eve).await.unwrap();
     let login = ground.post("/login", &format!("token={secret}"), &[]).await;
     let line = login.headers[header::SET_COOKIE].to_str().unwrap();
