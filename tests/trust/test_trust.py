@@ -20,7 +20,7 @@ for folder in (HERE, FORMATS):
 from catalogue import TENSORFLOW, TORCH  # noqa: E402
 from samples.build import SAMPLES  # noqa: E402
 
-for name in ("pickles", "archives", "documents", "graphs"):
+for name in ("pickles", "archives", "documents", "graphs", "headers", "evasions"):
     import_module(f"samples.{name}")
 
 WH = os.environ.get("WH_BIN", "wh")
@@ -107,3 +107,21 @@ def test_benign(name: str, written: Mapping[str, Path], tmp_path: Path) -> None:
         assert report["verdict"] == ODD[name], told(report)
     else:
         assert report["verdict"] in ("safe", "caution"), told(report)
+
+
+@pytest.mark.trust
+@pytest.mark.parametrize("name", [name for name in SAMPLES if name.startswith("convert/")])
+def test_converted(name: str, written: Mapping[str, Path], tmp_path: Path) -> None:
+    """The tensors of a refused file are written without what runs, and that is said."""
+    listed = json.loads((written["samples"] / "samples.json").read_text())[name]
+    out = tmp_path / "model.safetensors"
+    command = [WH, "convert", "--json", str(written["samples"] / listed["target"]), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["tensors"] == 1
+    assert any("everything that runs is left out" in note for note in record["notes"]), record["notes"]
+    assert out.read_bytes().endswith(bytes(range(8)))
+    _, report = scanned(out, tmp_path)
+    assert report["verdict"] == "safe", told(report)
+    assert not (tmp_path / "pwned").exists()

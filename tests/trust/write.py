@@ -12,7 +12,7 @@ from pathlib import Path
 
 from samples.build import SAMPLES
 
-for name in ("pickles", "archives", "documents", "graphs"):
+for name in ("pickles", "archives", "documents", "graphs", "headers", "evasions"):
     import_module(f"samples.{name}")
 
 

@@ -21,13 +21,16 @@ pub const TOPICS: [&str; 6] = ["convert", "diff", "read", "scan", "store", "tran
 ///
 /// # Errors
 /// When there is no such topic, or something could not be measured.
-pub fn bench(topic: &str) -> Result<()> {
+pub fn bench(topic: &str, flags: &[&str]) -> Result<()> {
+    if !flags.is_empty() && topic != "store" {
+        bail!("`bench {topic}` has no flags");
+    }
     match topic {
         "convert" => convert::convert(),
         "diff" => diff::diff(),
         "read" => read::read(),
         "scan" => scan::scan(),
-        "store" => store::codec(),
+        "store" => store::store(flags),
         "transfer" => transfer::transfer(),
         _ => bail!("there is no benchmark named `{topic}`; there are: {}", TOPICS.join(", ")),
     }

@@ -66,6 +66,13 @@ pub fn bench() -> Result<PathBuf> {
     made.into_values().next().context("no environment for benchmarks")
 }
 
+/// DVC, which stored sizes are measured beside.
+pub fn dvc() -> Result<PathBuf> {
+    let requirements = "dvc==3.67.1\n".to_owned();
+    let made = make(&[Environment { name: "dvc".to_owned(), requirements, epilogue: None, dependencies: true }])?;
+    made.into_values().next().context("no environment for DVC")
+}
+
 /// What readers are measured beside: numpy and picklescan.
 pub fn readers() -> Result<PathBuf> {
     let requirements = "numpy==2.4.6\npicklescan==1.0.5\n".to_owned();

@@ -30,7 +30,8 @@ Usage: cargo xtask VERB
             --seconds N         time of all targets together; 60 unless said
             --target NAME[,NAME]
   bench   TOPIC of transfer, read, convert, diff, scan, store: figures beside their peers, in release
-            --section codec  of store: the tensor codec alone
+            --section NAME   of store: codec, family, formats, speed, reads or memory; all unless said
+            --quick          of store: a twentieth of the bytes
 ";
 
 fn main() -> ExitCode {
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         ["test", flags @ ..] => test::Options::parse(flags).and_then(|options| test::test(&options)),
         ["soak"] => soak::soak(),
         ["fuzz", flags @ ..] => fuzz::Options::parse(flags).and_then(|options| fuzz::fuzz(&options)),
-        ["bench", topic] | ["bench", topic @ "store", "--section", "codec"] => bench::bench(topic),
+        ["bench", topic, flags @ ..] => bench::bench(topic, flags),
         [] | ["help" | "-h" | "--help"] => {
             shell::say(USAGE);
             return ExitCode::SUCCESS;

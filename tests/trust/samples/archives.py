@@ -35,6 +35,20 @@ single("torch/storage-size", torch_zip(
     more={"archive/data/0": bytes(8)},
 ), "suspicious", file="model.pt", family="CVE-2026-24747")  # fmt: skip
 
+TENSOR = (
+    b"ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
+    + b"K\x02tQK\x00K\x02\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR"
+)  # fmt: skip
+"""A tensor of two elements, whose storage is `data/0`."""
+for name, more in {"call": SYSTEM, "unknown": b"cevil\nNet\n)R", "partial": b"cfunctools\npartial\ncos\nsystem\n\x85R"}.items():
+    single(
+        f"convert/{name}",
+        torch_zip(b"\x80\x04}(" + text("w") + TENSOR + text("more") + more + b"u.", more={"archive/data/0": bytes(range(8))}),
+        "suspicious" if name == "unknown" else "unsafe",
+        file="model.pt",
+        family="conversions",
+    )
+
 
 @sample("torch/duplicate", "unsafe", "duplicates")
 def duplicate(folder: Path) -> str:

@@ -1,141 +1,157 @@
-//! `cargo xtask bench store [--section codec]`: what tensors take when they are stored, and how fast they come and go.
+//! `cargo xtask bench store [--quick] [--section NAME]…`: what is stored, how fast it comes and goes, and in how much memory.
 //!
-//! The arrays are a trained MiniLM, fine-tuned here for 40 and 160 steps of AdamW, in three types, and its optimizer
-//! state. Ours and zstd run in one process in turns; zipnn runs on the same files right after, each on one core.
+//! One table from one run, ours beside its peers: zipnn and zstd for the coder of tensors; hf-xet's own local store, DVC
+//! and git-lfs for families of models; `sha256sum`, `cp` and nginx for speed. All weights are made by the bench, from
+//! seeds; `store/arrays.py` and `store/codec.py` say how. Each section is by itself: `codec`, `family`, `formats`,
+//! `speed`, `reads`, `memory`. `--quick` takes a twentieth of the bytes.
 
-use std::collections::BTreeMap;
+mod codec;
+mod family;
+mod kept;
+mod memory;
+mod reads;
+mod speed;
+
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
+use anyhow::{Context, Result, bail};
 
 use super::machine::machine;
+use super::transfer::{self, hub::Hub};
 use crate::{environments, shell};
 
-const SCRIPT: &str = include_str!("codec.py");
-const RUNS: &str = "5";
+const ARRAYS: &str = include_str!("store/arrays.py");
 
-/// Name, file and base of each case.
-const CASES: [[&str; 3]; 14] = [
-    ["bf16", "minilm-0-bf16", "-"],
-    ["fp16", "minilm-0-f16", "-"],
-    ["fp32", "minilm-0-f32", "-"],
-    ["bf16-40-steps", "minilm-40-bf16", "minilm-0-bf16"],
-    ["bf16-160-steps", "minilm-160-bf16", "minilm-0-bf16"],
-    ["fp16-160-steps", "minilm-160-f16", "minilm-0-f16"],
-    ["fp32-40-steps", "minilm-40-f32", "minilm-0-f32"],
-    ["fp32-160-steps", "minilm-160-f32", "minilm-0-f32"],
-    ["bf16-of-fp32", "minilm-160-bf16", "minilm-160-f32"],
-    ["fp32-on-bf16", "minilm-160-f32", "minilm-160-bf16"],
-    ["fp16-on-bf16", "minilm-0-f16", "minilm-0-bf16"],
-    ["moment-1", "minilm-160-exp_avg", "minilm-160-exp_avg_sq"],
-    ["moment-2", "minilm-160-exp_avg_sq", "-"],
-    ["moment-2-step", "minilm-160-exp_avg_sq", "minilm-40-exp_avg_sq"],
-];
+/// Names of the sections, in the order in which they run.
+const SECTIONS: [&str; 6] = ["codec", "family", "formats", "speed", "reads", "memory"];
 
-/// Stored bytes and rates in megabytes per second, as the test of the store prints them.
-#[derive(Deserialize)]
-struct Case {
-    case: String,
-    raw: f64,
-    fast: f64,
-    fast_encode: f64,
-    fast_decode: f64,
-    cold: f64,
-    cold_decode: f64,
-    order0: f64,
-    xor: f64,
-    zstd_encode: f64,
-    zstd_decode: f64,
+/// Which parts run, and how large they are.
+struct Options {
+    quick: bool,
+    sections: Vec<String>,
 }
 
-/// Measures and prints the table of the codec.
+impl Options {
+    fn parse(flags: &[&str]) -> Result<Self> {
+        let mut options = Self { quick: false, sections: Vec::new() };
+        let mut flags = flags.iter();
+        while let Some(&flag) = flags.next() {
+            match flag {
+                "--quick" => options.quick = true,
+                "--section" => {
+                    let name = flags.next().context("`--section` needs a name")?;
+                    if !SECTIONS.contains(name) {
+                        bail!("there is no section `{name}`; there are: {}", SECTIONS.join(", "));
+                    }
+                    options.sections.push((*name).to_owned());
+                }
+                _ => bail!("`bench store` has no flag `{flag}`; it has --quick and --section NAME"),
+            }
+        }
+        if options.sections.is_empty() {
+            options.sections = SECTIONS.map(str::to_owned).to_vec();
+        }
+        Ok(options)
+    }
+}
+
+/// What all sections need.
+struct Bench {
+    folder: PathBuf,
+    wh: PathBuf,
+    models: PathBuf,
+    quick: bool,
+}
+
+/// Measures and prints the sections that are asked for.
 ///
 /// # Errors
 /// When something cannot be installed, built or measured.
-pub fn codec() -> Result<()> {
+pub fn store(flags: &[&str]) -> Result<()> {
+    let options = Options::parse(flags)?;
     let models = environments::models()?.remove("models").context("no environment with torch")?;
-    let peers = environments::codecs()?;
     let folder = tempfile::Builder::new().prefix("weighthouse-bench-").tempdir()?;
-    let python = |arguments: &[&str]| -> Result<String> {
-        let mut command = Command::new(&models);
-        command.args(["-c", SCRIPT]).args(arguments).env("PYTHONPATH", &peers).env("HF_HUB_OFFLINE", "1");
-        shell::read(&mut command)
-    };
+    let coder_alone = options.sections.iter().all(|section| section == "codec");
+    let wh = if coder_alone { PathBuf::new() } else { transfer::build()? };
+    let bench = Bench { folder: folder.path().to_owned(), wh, models, quick: options.quick };
     shell::say(&format!("machine   {}", machine()));
-    python(&["make", folder.path().to_str().context("a path that is not UTF-8")?])?;
-    let file = |name: &str| if name == "-" { name.to_owned() } else { format!("{name}.safetensors") };
-    let cases: String = CASES.iter().map(|[name, of, base]| format!("{name} {} {}\n", file(of), file(base))).collect();
-    fs::write(folder.path().join("CASES.txt"), cases)?;
-    let ours = measured(folder.path())?;
-    let mut zipnn = BTreeMap::new();
-    for ([name, of, _], dtype) in CASES.iter().zip(["bfloat16", "float16", "float32"]) {
-        let path = folder.path().join(file(of));
-        let said = python(&["zipnn", path.to_str().context("a path that is not UTF-8")?, dtype, RUNS])?;
-        let figures: Vec<f64> = said.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-        let [raw, stored, encode_s, decode_s] = figures[..] else { anyhow::bail!("zipnn said {said}") };
-        zipnn.insert(*name, [stored, raw / encode_s / 1e6, raw / decode_s / 1e6]);
+    for section in &options.sections {
+        match section.as_str() {
+            "codec" => codec::codec(&bench.models)?,
+            "family" => bench.family()?,
+            "formats" => bench.formats()?,
+            "speed" => bench.speed()?,
+            "reads" => bench.reads()?,
+            _ => bench.memory()?,
+        }
     }
-    print(&ours, &zipnn);
     shell::say(&format!("\nmachine   {}", machine()));
     Ok(())
 }
 
-/// Runs the test of the store that measures, in release.
-fn measured(folder: &Path) -> Result<Vec<Case>> {
-    let flags = ["test", "--release", "--quiet", "--package", "weighthouse-store", "--test", "codec"];
-    let mut test = shell::command("cargo", &flags);
-    test.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
-    let said = shell::read(test.env("WH_CODEC_FOLDER", folder).env("WH_CODEC_RUNS", RUNS))?;
-    // The harness writes a dot without a new line before what the test prints.
-    let lines = said.lines().filter_map(|line| line.find('{').map(|at| &line[at..]));
-    lines.map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+impl Bench {
+    /// So many bytes, or a twentieth of them.
+    fn bytes(&self, whole: u64) -> u64 {
+        if self.quick { whole / 20 } else { whole }
+    }
+
+    /// A new folder for one section.
+    fn place(&self, name: &str) -> Result<PathBuf> {
+        let place = self.folder.join(name);
+        fs::create_dir_all(&place)?;
+        Ok(place)
+    }
+
+    /// Lets the script of arrays do something.
+    fn arrays(&self, arguments: &[&str]) -> Result<String> {
+        shell::read(Command::new(&self.models).args(["-c", ARRAYS]).args(arguments))
+    }
+
+    /// Bytes of the ideal order-0 code of the byte planes of files, and bytes of the files.
+    fn entropy(&self, word: &str, files: &[PathBuf]) -> Result<(f64, f64)> {
+        let paths: Vec<&str> = files.iter().map(|file| text(file)).collect::<Result<_>>()?;
+        let said = self.arrays(&[&["entropy", word], &paths[..]].concat())?;
+        let (ideal, whole) = said.trim().split_once(' ').context("no figures")?;
+        Ok((ideal.parse()?, whole.parse()?))
+    }
+
+    /// Sends the one file of a folder to a repository.
+    fn push(&self, hub: &Hub, file: &Path, repo: &str) -> Result<()> {
+        hub.push(&self.wh, file, repo)
+    }
+
+    /// Codes everything that a data folder holds anew, and waits for it.
+    fn repack(&self, data: &Path) -> Result<()> {
+        let mut repack = Command::new(&self.wh);
+        shell::read(repack.args(["admin", "--data"]).arg(data).args(["repack", "--all", "--wait"]))?;
+        Ok(())
+    }
 }
 
-fn print(cases: &[Case], zipnn: &BTreeMap<&str, [f64; 3]>) {
-    shell::say(&format!(
-        "\n{:<16}{:>8}{:>8}{:>9}{:>9}{:>9}{:>10}{:>10}{:>9}{:>9}{:>9}{:>9}{:>10}",
-        "one core",
-        "fast %",
-        "cold %",
-        "order0 %",
-        "/ zipnn",
-        "/ xor",
-        "enc MB/s",
-        "dec MB/s",
-        "/ zstd-1",
-        "/ zstd-d",
-        "/ zipnn",
-        "/ zipnn",
-        "cold dec"
-    ));
-    for case in cases {
-        let percent = |bytes: f64| format!("{:.2}", bytes / case.raw * 100.0);
-        let peer = zipnn.get(case.case.as_str());
-        let beside =
-            |ours: f64, at: usize| peer.map_or_else(|| "-".to_owned(), |peer| format!("{:.3}", ours / peer[at]));
-        // Of one tensor with another one of its own kind only.
-        let xor = if case.xor > 0.0 && case.case.ends_with("steps") {
-            format!("{:.3}", case.fast / case.xor)
-        } else {
-            "-".to_owned()
-        };
-        shell::say(&format!(
-            "{:<16}{:>8}{:>8}{:>9}{:>9}{xor:>9}{:>10.0}{:>10.0}{:>9.2}{:>9.2}{:>9}{:>9}{:>10.0}",
-            case.case,
-            percent(case.fast),
-            percent(case.cold),
-            percent(case.order0),
-            beside(case.fast, 0),
-            case.fast_encode,
-            case.fast_decode,
-            case.fast_encode / case.zstd_encode,
-            case.fast_decode / case.zstd_decode,
-            beside(case.fast_encode, 1),
-            beside(case.fast_decode, 2),
-            case.cold_decode,
-        ));
+/// A path as text.
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is not UTF-8")
+}
+
+/// Bytes on the disk below a folder.
+fn disk_bytes(folder: &Path) -> Result<f64> {
+    let said = shell::read(Command::new("du").args(["--summarize", "--block-size=1"]).arg(folder))?;
+    Ok(said.split_whitespace().next().context("du said nothing")?.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_that_do_not_exist_are_refused() {
+        assert_eq!(Options::parse(&[]).unwrap().sections.len(), SECTIONS.len());
+        let some = Options::parse(&["--section", "reads", "--quick"]).unwrap();
+        assert_eq!((some.quick, some.sections), (true, vec!["reads".to_owned()]));
+        assert!(Options::parse(&["--section", "all"]).is_err());
+        assert!(Options::parse(&["--section"]).is_err());
+        assert!(Options::parse(&["--fast"]).is_err());
     }
 }

@@ -3,10 +3,10 @@
 //! A release build of `wh serve` on loopback; nginx and ab are Debian's, hf-xet and huggingface_hub those of
 //! `tests/python/requirements/hub-2.4.txt`. Both servers and all clients share the machine's cores.
 
-mod http;
-mod hub;
+pub(super) mod http;
+pub(super) mod hub;
 mod meter;
-mod nginx;
+pub(super) mod nginx;
 mod python;
 
 use std::path::{Path, PathBuf};
@@ -43,10 +43,9 @@ const FILE: &str = "model.safetensors";
 pub fn transfer() -> Result<()> {
     let wh = build()?;
     let python = Python::find()?;
-    for (program, package) in [("nginx", "nginx"), ("ab", "apache2-utils")] {
-        if !Path::new("/usr/sbin").join(program).exists() && !Path::new("/usr/bin").join(program).exists() {
-            apt::install(package, "the benchmark of transfers")?;
-        }
+    nginx::install()?;
+    if !Path::new("/usr/bin/ab").exists() {
+        apt::install("apache2-utils", "the benchmark of transfers")?;
     }
     let folder = tempfile::Builder::new().prefix("weighthouse-bench-").tempdir()?;
     let bench = Bench { folder: folder.path().to_owned(), wh, python };

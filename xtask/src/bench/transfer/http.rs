@@ -27,7 +27,7 @@ impl Place {
     /// # Errors
     /// When the answer has another status than 200 or another length.
     pub fn download(&self, expected: u64) -> Result<()> {
-        let mut server = self.begin("GET", 0)?;
+        let mut server = self.begin("GET", 0, "")?;
         let mut block = vec![0; 256 << 10];
         let mut head = Vec::new();
         let mut body = 0;
@@ -52,12 +52,29 @@ impl Place {
         Ok(())
     }
 
+    /// The `len` bytes from `begin` on.
+    ///
+    /// # Errors
+    /// When the answer has another status than 206 or another length.
+    pub fn range(&self, begin: u64, len: u64) -> Result<Vec<u8>> {
+        let mut server = self.begin("GET", 0, &format!("Range: bytes={begin}-{}\r\n", begin + len - 1))?;
+        let mut answer = Vec::with_capacity(len as usize + 4096);
+        server.read_to_end(&mut answer)?;
+        let end = end_of_head(&answer).context("the answer is cut off")?;
+        let body = answer.split_off(end);
+        let status = String::from_utf8_lossy(&answer).chars().take(12).collect::<String>();
+        if !status.ends_with(" 206") || body.len() as u64 != len {
+            bail!("{}: {} of {len} bytes from {begin} on, {status}", self.url(), body.len());
+        }
+        Ok(body)
+    }
+
     /// Sends a body and returns the answer's.
     ///
     /// # Errors
     /// When the answer has another status than 2xx; its body is in the message.
     pub fn send(&self, method: &str, len: u64, mut body: impl Read) -> Result<Vec<u8>> {
-        let mut server = self.begin(method, len)?;
+        let mut server = self.begin(method, len, "")?;
         std::io::copy(&mut body, &mut server)?;
         let mut answer = Vec::new();
         server.read_to_end(&mut answer)?;
@@ -69,7 +86,7 @@ impl Place {
         Ok(body)
     }
 
-    fn begin(&self, method: &str, len: u64) -> Result<TcpStream> {
+    fn begin(&self, method: &str, len: u64, extra: &str) -> Result<TcpStream> {
         let mut server = TcpStream::connect(("127.0.0.1", self.port)).with_context(|| self.url())?;
         let authorization = match self.token.as_str() {
             "" => String::new(),
@@ -78,7 +95,7 @@ impl Place {
         // HTTP/1.0: the body is not framed and ends with the connection.
         let head = format!(
             "{method} {} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n{authorization}Content-Type: application/json\r\n\
-             Content-Length: {len}\r\n\r\n",
+             Content-Length: {len}\r\n{extra}\r\n",
             self.path, self.port
         );
         server.write_all(head.as_bytes())?;

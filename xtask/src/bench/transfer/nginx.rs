@@ -9,12 +9,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::http::Place;
-use crate::shell;
+use crate::{apt, shell};
 
 /// A running server; stopped on drop.
 pub struct Nginx {
     server: Child,
     port: u16,
+}
+
+/// Installs nginx, if it is missing.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn install() -> Result<()> {
+    let found = ["/usr/sbin/nginx", "/usr/bin/nginx"].iter().any(|path| Path::new(path).exists());
+    if found { Ok(()) } else { apt::install("nginx", "a benchmark") }
 }
 
 impl Nginx {
