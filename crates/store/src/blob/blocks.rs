@@ -103,8 +103,17 @@ pub(super) fn virtual_listing(hash: XetHash, chunks: impl Iterator<Item = (XetHa
     Some(XorbListing { hash, chunks: listed, raw_len, body_len: offset, footer_len: 0 })
 }
 
+/// Bytes that an index takes.
+pub(super) fn encoded_len(listing: &XorbListing, coded: &Blocks) -> usize {
+    HEAD_BYTES
+        + listing.chunks.len() * CHUNK_BYTES
+        + coded.bases.len() * BASE_BYTES
+        + coded.blocks.len() * BLOCK_BYTES
+        + size_of::<u32>()
+}
+
 pub(super) fn encode(listing: &XorbListing, coded: &Blocks) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(encoded_len(listing, coded));
     for count in [listing.chunks.len(), coded.bases.len(), coded.blocks.len()] {
         out.extend_from_slice(&(count as u32).to_le_bytes());
     }

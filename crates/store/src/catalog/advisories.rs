@@ -290,16 +290,8 @@ impl Advisories<'_> {
     }
 
     async fn repos_with(&self, head: &'static str, digests: &[String]) -> Result<Vec<RepoKey>, StoreError> {
-        let mut found = Vec::new();
-        for batch in digests.chunks(LOOKUP_KEYS) {
-            let query = sqlx::query(AssertSqlSafe(format!("{head} ({})", placeholders(1, batch.len()))));
-            let query = batch.iter().fold(query.persistent(false), |query, digest| query.bind(digest));
-            let rows =
-                query.fetch_all(&self.0.pool).await.map_err(StoreError::database("looking for what is named"))?;
-            for row in &rows {
-                found.push(RepoKey::from(text(row, "repo")?));
-            }
-        }
+        let repo = |row: &AnyRow| Ok(RepoKey::from(text(row, "repo")?));
+        let mut found = self.0.look_up("looking for what is named", (head, ""), digests, repo).await?;
         found.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         found.dedup();
         Ok(found)

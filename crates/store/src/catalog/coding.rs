@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::AssertSqlSafe;
+use sqlx::any::AnyRow;
 use weighthouse_format::xet::hash::XetHash;
 
-use super::{Catalog, LOOKUP_KEYS, number, parsed, placeholders, size, text};
+use super::{Catalog, number, parsed, size, text};
 use crate::StoreError;
 use crate::digest::Sha256;
 
@@ -44,42 +44,21 @@ pub struct Coding<'a>(pub(super) &'a Catalog);
 impl Coding<'_> {
     /// How those of `xorbs` that are on record are coded, in no particular order.
     pub async fn several(&self, xorbs: &[XetHash]) -> Result<Vec<Standing>, StoreError> {
-        let mut found = Vec::with_capacity(xorbs.len());
-        for batch in xorbs.chunks(LOOKUP_KEYS) {
-            let list = placeholders(1, batch.len());
-            let sql = format!("SELECT hash, encoder, depth FROM xorbs WHERE hash IN ({list})");
-            let rows = batch
-                .iter()
-                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(batch.len() == 1), |q, hash| q.bind(hash.to_string()))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database("reading how xorbs are coded"))?;
-            for row in &rows {
-                let (encoder, depth) = (size(row, "encoder")?, size(row, "depth")?);
-                found.push(Standing { xorb: parsed(row, "hash")?, encoder, depth });
-            }
-        }
-        Ok(found)
+        let statement = ("SELECT hash, encoder, depth FROM xorbs WHERE hash IN", "");
+        let standing = |row: &AnyRow| {
+            Ok(Standing { xorb: parsed(row, "hash")?, encoder: size(row, "encoder")?, depth: size(row, "depth")? })
+        };
+        self.0.look_up("reading how xorbs are coded", statement, xorbs, standing).await
     }
 
     /// Contents that these xorbs need, those first that more of their bytes need.
     pub async fn bases(&self, xorbs: &[XetHash]) -> Result<Vec<Sha256>, StoreError> {
+        let head = "SELECT base, CAST(SUM(raw) AS BIGINT) AS raw FROM xorb_makeup WHERE base <> '' AND xorb IN";
+        let needed = |row: &AnyRow| Ok((parsed(row, "base")?, number(row, "raw")?));
+        let statement = (head, " GROUP BY base");
         let mut sum: BTreeMap<Sha256, i64> = BTreeMap::new();
-        for batch in xorbs.chunks(LOOKUP_KEYS) {
-            let list = placeholders(1, batch.len());
-            let sql = format!(
-                "SELECT base, CAST(SUM(raw) AS BIGINT) AS raw FROM xorb_makeup
-                 WHERE base <> '' AND xorb IN ({list}) GROUP BY base"
-            );
-            let rows = batch
-                .iter()
-                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(false), |q, hash| q.bind(hash.to_string()))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database("reading how xorbs are coded"))?;
-            for row in &rows {
-                *sum.entry(parsed(row, "base")?).or_default() += number(row, "raw")?;
-            }
+        for (base, raw) in self.0.look_up("reading how xorbs are coded", statement, xorbs, needed).await? {
+            *sum.entry(base).or_default() += raw;
         }
         let mut bases: Vec<(Sha256, i64)> = sum.into_iter().collect();
         bases.sort_by_key(|(base, raw)| (std::cmp::Reverse(*raw), *base));

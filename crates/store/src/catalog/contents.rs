@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 use weighthouse_format::xet::{hash::XetHash, shard::Term};
 
-use super::{Catalog, LOOKUP_KEYS, RepoKey, damaged, insert_rows, keep, number, parsed, placeholders, size, text};
+use super::{Catalog, RepoKey, damaged, insert_rows, keep, number, parsed, size, text};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 
@@ -167,12 +167,7 @@ impl Contents<'_> {
         .fetch_all(&self.0.pool)
         .await
         .map_err(StoreError::database(failed))?;
-        rows.iter()
-            .map(|row| {
-                let terms: Vec<u8> = row.try_get("terms").map_err(StoreError::database(failed))?;
-                Ok(Content { record: record(row)?, terms: decode_terms(&terms)? })
-            })
-            .collect()
+        rows.iter().map(content).collect()
     }
 
     /// Repositories that were given a content.
@@ -187,45 +182,22 @@ impl Contents<'_> {
 
     /// Identities of those of `digests` that are on record, in no particular order.
     pub async fn records(&self, digests: &[Sha256]) -> Result<Vec<ContentRecord>, StoreError> {
-        let mut found = Vec::with_capacity(digests.len());
-        for batch in digests.chunks(LOOKUP_KEYS) {
-            let list = placeholders(1, batch.len());
-            let sql = format!("SELECT sha256, size, file_hash FROM contents WHERE sha256 IN ({list})");
-            let rows = batch
-                .iter()
-                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(batch.len() == 1), |q, d| q.bind(d.to_string()))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database("looking for file contents"))?;
-            for row in &rows {
-                found.push(record(row)?);
-            }
-        }
-        Ok(found)
+        let statement = ("SELECT sha256, size, file_hash FROM contents WHERE sha256 IN", "");
+        self.0.look_up("looking for file contents", statement, digests, record).await
     }
 
     /// What git blobs stand for, in no particular order.
     pub async fn blobs(&self, oids: &[GitOid]) -> Result<Vec<BlobRecord>, StoreError> {
-        let mut found = Vec::with_capacity(oids.len());
-        for batch in oids.chunks(LOOKUP_KEYS) {
-            let list = placeholders(1, batch.len());
-            let sql = format!("SELECT oid, sha256, size, lfs FROM blobs WHERE oid IN ({list})");
-            let rows = batch
-                .iter()
-                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(batch.len() == 1), |q, oid| q.bind(oid.to_string()))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database("reading blobs"))?;
-            for row in &rows {
-                found.push(BlobRecord {
-                    oid: parsed(row, "oid")?,
-                    sha256: parsed(row, "sha256")?,
-                    size_bytes: size(row, "size")?,
-                    lfs: number(row, "lfs")? != 0,
-                });
-            }
-        }
-        Ok(found)
+        let statement = ("SELECT oid, sha256, size, lfs FROM blobs WHERE oid IN", "");
+        let blob = |row: &AnyRow| {
+            Ok(BlobRecord {
+                oid: parsed(row, "oid")?,
+                sha256: parsed(row, "sha256")?,
+                size_bytes: size(row, "size")?,
+                lfs: number(row, "lfs")? != 0,
+            })
+        };
+        self.0.look_up("reading blobs", statement, oids, blob).await
     }
 
     /// Size in bytes of all contents a repository was given.
@@ -253,8 +225,9 @@ impl Contents<'_> {
         .map_err(StoreError::database(failed))?;
         rows.iter()
             .map(|row| {
-                let terms: Vec<u8> = row.try_get("terms").map_err(StoreError::database(failed))?;
-                let content = record(row).and_then(|record| Ok(Content { record, terms: decode_terms(&terms)? }));
+                // A row that cannot be fetched is a fault of the catalog; one that makes no sense is a finding.
+                let bytes: Vec<u8> = row.try_get("terms").map_err(StoreError::database(failed))?;
+                let content = record(row).and_then(|record| Ok(Content { record, terms: decode_terms(&bytes)? }));
                 Ok((parsed(row, "sha256")?, content.map_err(|error| error.to_string())))
             })
             .collect()
@@ -264,12 +237,13 @@ impl Contents<'_> {
         let failed = "reading file contents";
         let row =
             sqlx::query(sql).bind(key).fetch_optional(&self.0.pool).await.map_err(StoreError::database(failed))?;
-        row.map(|row| {
-            let terms: Vec<u8> = row.try_get("terms").map_err(StoreError::database(failed))?;
-            Ok(Content { record: record(&row)?, terms: decode_terms(&terms)? })
-        })
-        .transpose()
+        row.as_ref().map(content).transpose()
     }
+}
+
+fn content(row: &AnyRow) -> Result<Content, StoreError> {
+    let terms: Vec<u8> = row.try_get("terms").map_err(StoreError::database("reading file contents"))?;
+    Ok(Content { record: record(row)?, terms: decode_terms(&terms)? })
 }
 
 fn record(row: &AnyRow) -> Result<ContentRecord, StoreError> {

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row};
 use weighthouse_format::xet::hash::XetHash;
 
 use super::contents::decode_terms;
-use super::{Catalog, LOOKUP_KEYS, PackId, RefRecord, RepoKey, RepoKind, number, parsed, placeholders, size, text};
+use super::{Catalog, PackId, RefRecord, RepoKey, RepoKind, number, parsed, size, text};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 use crate::repo::commit::Commit;
@@ -154,22 +154,12 @@ impl Garbage<'_> {
     /// [`StoreError::Corrupt`] when one is missing or does not parse.
     pub(crate) async fn trees(&self, oids: &[GitOid]) -> Result<Vec<(GitOid, Tree)>, StoreError> {
         let failed = "reading trees";
-        let mut found = Vec::with_capacity(oids.len());
-        for batch in oids.chunks(LOOKUP_KEYS) {
-            let list = placeholders(1, batch.len());
-            let sql = format!("SELECT oid, data FROM trees WHERE oid IN ({list})");
-            let rows = batch
-                .iter()
-                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(false), |q, oid| q.bind(oid.to_string()))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database(failed))?;
-            for row in &rows {
-                let oid: GitOid = parsed(row, "oid")?;
-                let data: Vec<u8> = row.try_get("data").map_err(StoreError::database(failed))?;
-                found.push((oid, Tree::decode(&oid, &data)?));
-            }
-        }
+        let tree = |row: &AnyRow| {
+            let oid: GitOid = parsed(row, "oid")?;
+            let data: Vec<u8> = row.try_get("data").map_err(StoreError::database(failed))?;
+            Ok((oid, Tree::decode(&oid, &data)?))
+        };
+        let found = self.0.look_up(failed, ("SELECT oid, data FROM trees WHERE oid IN", ""), oids, tree).await?;
         if found.len() != oids.len() {
             let seen: std::collections::HashSet<GitOid> = found.iter().map(|(oid, _)| *oid).collect();
             if let Some(missing) = oids.iter().find(|oid| !seen.contains(oid)) {
@@ -242,21 +232,8 @@ impl Garbage<'_> {
 
     /// Those of `digests` that are on record.
     pub(crate) async fn some_contents(&self, digests: &[Sha256]) -> Result<Vec<ContentRow>, StoreError> {
-        let mut found = Vec::with_capacity(digests.len());
-        for batch in digests.chunks(LOOKUP_KEYS) {
-            let list = placeholders(1, batch.len());
-            let sql = format!("SELECT sha256, size, condemned_at, terms FROM contents WHERE sha256 IN ({list})");
-            let rows = batch
-                .iter()
-                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(false), |q, digest| q.bind(digest.to_string()))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database("listing contents"))?;
-            for row in &rows {
-                found.push(content(row)?);
-            }
-        }
-        Ok(found)
+        let statement = ("SELECT sha256, size, condemned_at, terms FROM contents WHERE sha256 IN", "");
+        self.0.look_up("listing contents", statement, digests, content).await
     }
 
     /// Xorbs after a hash.
@@ -312,22 +289,9 @@ impl Garbage<'_> {
 
     /// Repositories that hold xorbs.
     pub(crate) async fn holders(&self, xorbs: &[XetHash]) -> Result<Vec<(XetHash, RepoKey)>, StoreError> {
-        let mut found = Vec::new();
-        for batch in xorbs.chunks(LOOKUP_KEYS) {
-            let list = placeholders(1, batch.len());
-            let sql =
-                format!("SELECT DISTINCT xorb, repo FROM xorb_holders WHERE xorb IN ({list}) ORDER BY xorb, repo");
-            let rows = batch
-                .iter()
-                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(false), |q, hash| q.bind(hash.to_string()))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database("finding holders"))?;
-            for row in &rows {
-                found.push((parsed(row, "xorb")?, RepoKey::from(text(row, "repo")?)));
-            }
-        }
-        Ok(found)
+        let statement = ("SELECT DISTINCT xorb, repo FROM xorb_holders WHERE xorb IN", " ORDER BY xorb, repo");
+        let holder = |row: &AnyRow| Ok((parsed(row, "xorb")?, RepoKey::from(text(row, "repo")?)));
+        self.0.look_up("finding holders", statement, xorbs, holder).await
     }
 
     /// Trees or blobs after an id, and when they were condemned.

@@ -39,8 +39,6 @@ mod usage;
 mod verdicts;
 
 #[cfg(test)]
-mod policy_tests;
-#[cfg(test)]
 mod tests;
 
 use std::path::Path;
@@ -283,6 +281,34 @@ impl Catalog {
             Engine::Postgres => "BEGIN",
         };
         self.pool.begin_with(begin).await.map_err(StoreError::database("beginning a change"))
+    }
+
+    /// What a statement finds that asks for keys after an `IN`, for any number of keys, in no particular order.
+    ///
+    /// - `statement`: its text before and after the list of keys
+    async fn look_up<K: ToString, T>(
+        &self,
+        what: &'static str,
+        statement: (&str, &str),
+        keys: &[K],
+        read: impl Fn(&AnyRow) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let (head, tail) = statement;
+        let mut found = Vec::new();
+        for batch in keys.chunks(LOOKUP_KEYS) {
+            let sql = format!("{head} ({}){tail}", placeholders(1, batch.len()));
+            // Single keys come again and again; the rest would only fill the cache of statements.
+            let rows = batch
+                .iter()
+                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(batch.len() == 1), |q, key| q.bind(key.to_string()))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(StoreError::database(what))?;
+            for row in &rows {
+                found.push(read(row)?);
+            }
+        }
+        Ok(found)
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {

@@ -2,13 +2,10 @@
 
 use std::fmt;
 
-use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use weighthouse_format::xet::hash::XetHash;
 
-use super::{
-    Catalog, LOOKUP_KEYS, RepoKey, damaged, fresh_id, insert_rows, keep, number, parsed, placeholders, size, text,
-};
+use super::{Catalog, RepoKey, damaged, fresh_id, insert_rows, keep, number, parsed, size, text};
 use crate::StoreError;
 
 /// Random name of a pack, 24 hexadecimal digits.
@@ -220,28 +217,18 @@ impl Packs<'_> {
 
     /// Places of those of `hashes` that are on record, in no particular order.
     pub async fn xorbs(&self, hashes: &[XetHash]) -> Result<Vec<XorbRecord>, StoreError> {
-        let mut found = Vec::with_capacity(hashes.len());
-        for batch in hashes.chunks(LOOKUP_KEYS) {
-            let list = placeholders(1, batch.len());
-            let sql = format!("SELECT {COLUMNS} FROM xorbs x WHERE x.hash IN ({list})");
-            found.extend(self.rows(sql, batch.iter().map(ToString::to_string)).await?);
-        }
-        Ok(found)
+        let head = format!("SELECT {COLUMNS} FROM xorbs x WHERE x.hash IN");
+        self.0.look_up("finding xorbs", (&head, ""), hashes, xorb).await
     }
 
     /// Xorbs that hold any of these chunks, as far as the chunks are among those kept for that purpose. Xorbs that are to
     /// be removed are not offered any more.
     pub async fn with_chunks(&self, chunks: &[XetHash]) -> Result<Vec<XorbRecord>, StoreError> {
-        let mut found = Vec::new();
-        for batch in chunks.chunks(LOOKUP_KEYS) {
-            let list = placeholders(1, batch.len());
-            let sql = format!(
-                "SELECT {COLUMNS} FROM xorbs x WHERE x.condemned_at = 0
-                 AND x.hash IN (SELECT d.xorb FROM dedup_chunks d WHERE d.chunk IN ({list}))"
-            );
-            found.extend(self.rows(sql, batch.iter().map(ToString::to_string)).await?);
-        }
-        Ok(found)
+        let head = format!(
+            "SELECT {COLUMNS} FROM xorbs x WHERE x.condemned_at = 0
+             AND x.hash IN (SELECT d.xorb FROM dedup_chunks d WHERE d.chunk IN"
+        );
+        self.0.look_up("finding xorbs", (&head, ")"), chunks, xorb).await
     }
 
     /// Xorbs that come right after `xorb` in some file.
@@ -325,15 +312,6 @@ impl Packs<'_> {
             .fetch_all(&self.0.pool)
             .await
             .map_err(StoreError::database("listing xorbs"))?;
-        rows.iter().map(xorb).collect()
-    }
-
-    async fn rows(&self, sql: String, binds: impl Iterator<Item = String>) -> Result<Vec<XorbRecord>, StoreError> {
-        let rows = binds
-            .fold(sqlx::query(AssertSqlSafe(sql)).persistent(false), |q, value| q.bind(value))
-            .fetch_all(&self.0.pool)
-            .await
-            .map_err(StoreError::database("finding xorbs"))?;
         rows.iter().map(xorb).collect()
     }
 }

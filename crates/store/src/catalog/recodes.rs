@@ -144,26 +144,19 @@ impl Recodes<'_> {
 
     /// Contents that something is coded against, among these.
     pub async fn bases_among(&self, contents: &[Sha256]) -> Result<Vec<Sha256>, StoreError> {
-        let mut found = Vec::new();
-        for batch in contents.chunks(LOOKUP_KEYS) {
-            let list = placeholders(1, batch.len());
-            let sql = format!("SELECT DISTINCT base FROM base_xorbs WHERE base IN ({list})");
-            let rows = batch
-                .iter()
-                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(false), |q, base| q.bind(base.to_string()))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database("looking for dependants"))?;
-            for row in &rows {
-                found.push(parsed(row, "base")?);
-            }
-        }
-        Ok(found)
+        let statement = ("SELECT DISTINCT base FROM base_xorbs WHERE base IN", "");
+        self.0.look_up("looking for dependants", statement, contents, |row| parsed(row, "base")).await
     }
 }
 
 /// Forgets what a xorb is made of, and lets go of bases that nothing else needs.
 pub(super) async fn forget_makeup(tx: &mut Transaction<'static, Any>, xorb: &XetHash) -> Result<(), StoreError> {
+    let bases = take_makeup(tx, xorb).await?;
+    let_go(tx, &bases).await
+}
+
+/// Forgets what a xorb is made of. Returns the bases that it needed.
+async fn take_makeup(tx: &mut Transaction<'static, Any>, xorb: &XetHash) -> Result<Vec<String>, StoreError> {
     let failed = || StoreError::database("forgetting what a xorb is made of");
     let rows = sqlx::query("SELECT DISTINCT base FROM xorb_makeup WHERE xorb = $1 AND base <> ''")
         .bind(xorb.to_string())
@@ -175,17 +168,23 @@ pub(super) async fn forget_makeup(tx: &mut Transaction<'static, Any>, xorb: &Xet
         .execute(&mut **tx)
         .await
         .map_err(failed())?;
-    for row in &rows {
+    rows.iter().map(|row| text(row, "base")).collect()
+}
+
+/// Lets go of those bases that nothing needs.
+async fn let_go(tx: &mut Transaction<'static, Any>, bases: &[String]) -> Result<(), StoreError> {
+    let failed = || StoreError::database("letting go of bases");
+    for base in bases {
         // Held, so that nobody comes to need it between the question and the deletion.
         sqlx::query("UPDATE contents SET condemned_at = condemned_at WHERE sha256 = $1")
-            .bind(text(row, "base")?)
+            .bind(base)
             .execute(&mut **tx)
             .await
             .map_err(failed())?;
         sqlx::query(
             "DELETE FROM base_xorbs WHERE base = $1 AND NOT EXISTS (SELECT 1 FROM xorb_makeup WHERE base = $1)",
         )
-        .bind(text(row, "base")?)
+        .bind(base)
         .execute(&mut **tx)
         .await
         .map_err(failed())?;
@@ -302,8 +301,7 @@ async fn move_to(
     .execute(&mut **tx)
     .await
     .map_err(failed())?;
-    // Bases that stay are named again below, before anything can be lost: this is one transaction.
-    forget_makeup(tx, &xorb.hash).await?;
+    let former_bases = take_makeup(tx, &xorb.hash).await?;
     let head = ("INSERT INTO xorb_makeup (xorb, codec, base, raw, stored)", 5, "ON CONFLICT DO NOTHING");
     let name = xorb.hash.to_string();
     insert_rows(tx, FAILED, head, &place.makeup, |q, makeup| {
@@ -314,8 +312,6 @@ async fn move_to(
             .bind(makeup.stored_bytes.cast_signed())
     })
     .await?;
-    let rows: Vec<(&Sha256, &XetHash)> =
-        place.bases.iter().flat_map(|(base, xorbs)| xorbs.iter().map(move |xorb| (base, xorb))).collect();
-    let head = ("INSERT INTO base_xorbs (base, xorb)", 2, "ON CONFLICT DO NOTHING");
-    insert_rows(tx, FAILED, head, &rows, |q, (base, xorb)| q.bind(base.to_string()).bind(xorb.to_string())).await
+    // Those that are needed still are named again by now.
+    let_go(tx, &former_bases).await
 }

@@ -1,6 +1,8 @@
 //! What the collector of garbage writes. Every removal asks again, in its own transaction, whether the row is still
 //! condemned for long enough: whoever named it meanwhile has taken that back.
 
+use std::str::FromStr;
+
 use sqlx::{Any, AssertSqlSafe, Transaction};
 use weighthouse_format::xet::hash::XetHash;
 
@@ -51,21 +53,7 @@ impl Removal<'_> {
         let mut gone = Vec::new();
         for batch in digests.chunks(LOOKUP_KEYS) {
             let mut tx = self.0.write().await?;
-            let keys: Vec<String> = batch.iter().map(ToString::to_string).collect();
-            let list = placeholders(2, keys.len());
-            let sql = format!(
-                "DELETE FROM contents WHERE condemned_at > 0 AND condemned_at <= $1 AND sha256 IN ({list})
-                 RETURNING sha256"
-            );
-            let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(cutoff_ms);
-            let rows = keys
-                .iter()
-                .fold(query, |q, key| q.bind(key))
-                .fetch_all(&mut *tx)
-                .await
-                .map_err(StoreError::database(failed))?;
-            let removed: Vec<Sha256> =
-                rows.iter().map(|row| parsed(row, "sha256")).collect::<Result<_, StoreError>>()?;
+            let removed = take(&mut tx, failed, Stored::Content, batch, cutoff_ms).await?;
             let keys: Vec<String> = removed.iter().map(ToString::to_string).collect();
             for statement in ["DELETE FROM repo_contents WHERE sha256 IN", "DELETE FROM base_xorbs WHERE base IN"] {
                 delete(&mut tx, failed, statement, "", &keys).await?;
@@ -88,20 +76,7 @@ impl Removal<'_> {
         let mut gone = Vec::new();
         for batch in hashes.chunks(LOOKUP_KEYS) {
             let mut tx = self.0.write().await?;
-            let keys: Vec<String> = batch.iter().map(ToString::to_string).collect();
-            let list = placeholders(2, keys.len());
-            let sql = format!(
-                "DELETE FROM xorbs WHERE condemned_at > 0 AND condemned_at <= $1 AND hash IN ({list}) RETURNING hash"
-            );
-            let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(cutoff_ms);
-            let rows = keys
-                .iter()
-                .fold(query, |q, key| q.bind(key))
-                .fetch_all(&mut *tx)
-                .await
-                .map_err(StoreError::database(failed))?;
-            let removed: Vec<XetHash> =
-                rows.iter().map(|row| parsed(row, "hash")).collect::<Result<_, StoreError>>()?;
+            let removed = take(&mut tx, failed, Stored::Xorb, batch, cutoff_ms).await?;
             let keys: Vec<String> = removed.iter().map(ToString::to_string).collect();
             for statement in [
                 "DELETE FROM xorb_holders WHERE xorb IN",
@@ -333,6 +308,29 @@ impl Removal<'_> {
         }
         Ok(())
     }
+}
+
+/// Removes rows that were condemned at `cutoff_ms` or before. Returns the keys of those that were.
+async fn take<K: ToString + FromStr>(
+    tx: &mut Transaction<'static, Any>,
+    failed: &'static str,
+    what: Stored,
+    keys: &[K],
+    cutoff_ms: i64,
+) -> Result<Vec<K>, StoreError> {
+    let (table, column) = what.names();
+    let list = placeholders(2, keys.len());
+    let sql = format!(
+        "DELETE FROM {table} WHERE condemned_at > 0 AND condemned_at <= $1 AND {column} IN ({list}) RETURNING {column}"
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(cutoff_ms);
+    let rows = keys
+        .iter()
+        .fold(query, |q, key| q.bind(key.to_string()))
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(StoreError::database(failed))?;
+    rows.iter().map(|row| parsed(row, column)).collect()
 }
 
 async fn delete(

@@ -50,6 +50,7 @@ on_both_engines! {
     what_an_advisory_concerns_is_told_once
 }
 
+mod policies;
 mod verdicts;
 
 pub(super) async fn empty_postgres(name: &str) -> Option<Catalog> {

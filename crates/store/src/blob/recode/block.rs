@@ -44,7 +44,7 @@ impl CodedXorb {
     /// Bytes that it is going to take, index included.
     pub fn len(&self) -> u64 {
         let stored: usize = self.bytes.iter().map(Vec::len).sum();
-        (stored + blocks::encode(&self.listing, &self.blocks).len()) as u64
+        (stored + blocks::encoded_len(&self.listing, &self.blocks)) as u64
     }
 
     /// Bytes by codec and base.
@@ -147,9 +147,10 @@ impl Store {
             len.is_some_and(|end| end <= found.size_bytes)
         });
         let plan = self.choose(&data, run.dtype, base.as_ref(), level).await?;
+        // A base that needs a base itself may only be repeated: what is no repetition is coded alone.
         let alone = match &base {
-            Some(_) => Some(self.choose(&data, run.dtype, None, level).await?),
-            None => None,
+            Some((found, _)) if found.depth > 0 => Some(self.choose(&data, run.dtype, None, level).await?),
+            _ => None,
         };
         let step = codec::block_bytes(run.dtype);
         let mut begin = 0;
@@ -163,7 +164,6 @@ impl Store {
                 None => None,
             };
             let (dtype, base_dtype) = (run.dtype, base.as_ref().map(|(_, base)| base.dtype));
-            let deep = base.as_ref().is_some_and(|(found, _)| found.depth > 0);
             let began = Instant::now();
             let blocks = blocking(move || {
                 let mut out = Vec::with_capacity(WINDOW_BLOCKS);
@@ -174,8 +174,7 @@ impl Store {
                     let base = beside_window.as_ref().zip(from).and_then(|(bytes, range)| bytes.get(range));
                     let mut block = plan.encode_block(piece, base);
                     let leans = block.descriptor.codec != Codec::Derived && block.descriptor.needs_base(&block.bytes);
-                    if let Some(alone) = alone.filter(|_| deep && leans) {
-                        // A base that needs a base itself may only be repeated.
+                    if let Some(alone) = alone.filter(|_| leans) {
                         block = alone.encode_block(piece, None);
                     }
                     out.push(block);

@@ -1,26 +1,6 @@
-//! The suite on both engines, for what policies need.
+//! Policies: what they need of the catalog.
 
-use super::tests::empty_postgres;
 use super::*;
-
-macro_rules! on_both_engines {
-    ($($name:ident)+) => { $(
-        mod $name {
-            #[tokio::test]
-            async fn sqlite() {
-                let folder = tempfile::tempdir().unwrap();
-                super::$name(super::Catalog::sqlite(&folder.path().join("catalog.sqlite")).await.unwrap()).await;
-            }
-
-            #[tokio::test]
-            async fn postgres() {
-                if let Some(catalog) = super::empty_postgres(stringify!($name)).await {
-                    super::$name(catalog).await;
-                }
-            }
-        }
-    )+ };
-}
 
 on_both_engines! {
     policies_change_only_from_the_version_that_was_seen
