@@ -1,6 +1,6 @@
 //! The rules for names: repositories, accounts, refs and file paths.
 
-use crate::Error;
+use crate::{Error, RepoKind};
 
 /// Longest file path, in bytes.
 pub const MAX_PATH_BYTES: usize = 1_024;
@@ -91,6 +91,15 @@ const DEVICE_NAMES: &[&str] = &[
     "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2",
     "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
+
+/// Kind and id of a repository by the name that people write: `NAMESPACE/NAME`, or `datasets/NAMESPACE/NAME`.
+#[must_use]
+pub fn kind_and_id(name: &str) -> (RepoKind, &str) {
+    match name.strip_prefix("datasets/") {
+        Some(id) => (RepoKind::Dataset, id),
+        None => (RepoKind::Model, name),
+    }
+}
 
 /// Checks `namespace/name`, or a legacy id of one segment.
 pub fn check_repo_id(id: &str) -> Result<(), Error> {

@@ -4,9 +4,13 @@
 
 mod advisory;
 mod audit;
+mod fsck;
+mod gc;
 mod policy;
 mod quarantine;
 mod repack;
+mod retention;
+mod stats;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,13 +18,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use weighthouse::access::Caller;
 use weighthouse::account::{NewAccount, NewToken};
+use weighthouse::names::kind_and_id;
 use weighthouse::repos::NewRepo;
 use weighthouse::{AccountKind, Hub, RepoKind, Role, Scope};
 
 use crate::settings::{Flags, ServerFlags, Settings};
 use crate::{exit, ui};
-
-mod upkeep;
 
 /// Arguments of `wh admin`
 #[derive(Debug, Args)]
@@ -72,12 +75,12 @@ enum What {
     /// Show how much is stored
     Stats,
     /// Remove what nothing needs: a plan first, then --execute
-    Gc(upkeep::Gc),
+    Gc(gc::Gc),
     /// Check everything that is stored
-    Fsck(upkeep::Fsck),
+    Fsck(fsck::Fsck),
     /// Manage what repositories keep
     #[command(subcommand)]
-    Retention(upkeep::Retention),
+    Retention(retention::Retention),
 }
 
 #[derive(Debug, Subcommand)]
@@ -210,7 +213,7 @@ impl Admin {
             What::Audit(audit) => audit.run(&hub).await?,
             What::Quarantine(quarantine) => quarantine.run(&hub).await?,
             What::Advisory(advisory) => advisory.run(&hub).await?,
-            What::Stats => upkeep::stats(&hub).await?,
+            What::Stats => stats::stats(&hub).await?,
             What::Gc(gc) => gc.run(&hub).await?,
             What::Fsck(fsck) => fsck.run(&hub).await?,
             What::Retention(retention) => retention.run(&hub).await?,
@@ -337,9 +340,9 @@ impl Token {
     async fn run(self, hub: &Hub) -> anyhow::Result<Answer> {
         match self {
             Self::Add { user, scope, name, repos, expires_in, automated, value } => {
-                let named = |repo: &String| match repo.strip_prefix("datasets/") {
-                    Some(id) => (RepoKind::Dataset, id.to_owned()),
-                    None => (RepoKind::Model, repo.clone()),
+                let named = |repo: &String| {
+                    let (kind, id) = kind_and_id(repo);
+                    (kind, id.to_owned())
                 };
                 let new = NewToken {
                     name,

@@ -32,10 +32,7 @@ impl FromStr for SideName {
         // Neither an id nor a revision has a colon, and an id no at sign; a path may have both.
         let (place, path) = text.split_once(':').unwrap_or((text, ""));
         let (id, revision) = place.split_once('@').unwrap_or((place, MAIN));
-        let (kind, id) = match id.strip_prefix("datasets/") {
-            Some(id) => (RepoKind::Dataset, id),
-            None => (RepoKind::Model, id),
-        };
+        let (kind, id) = names::kind_and_id(id);
         names::check_repo_id(id)?;
         let revision = if revision.is_empty() { MAIN } else { revision };
         Ok(Self { kind, id: id.to_owned(), revision: revision.to_owned(), path: path.trim_matches('/').to_owned() })

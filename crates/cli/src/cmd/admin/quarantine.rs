@@ -2,9 +2,10 @@
 
 use clap::Subcommand;
 use serde_json::json;
+use weighthouse::Hub;
+use weighthouse::names::kind_and_id;
 use weighthouse::policies::NewOverride;
 use weighthouse::revision::MAIN;
-use weighthouse::{Hub, RepoKind};
 
 use super::{Answer, administrator, any_administrator, moment};
 
@@ -53,10 +54,7 @@ impl Quarantine {
             Self::List { of } => list(hub, of.as_deref()).await,
             Self::Override { repo, path, revision, reason, expires_in, by } => {
                 let caller = administrator(hub, by.as_deref()).await?;
-                let (kind, id) = match repo.strip_prefix("datasets/") {
-                    Some(id) => (RepoKind::Dataset, id),
-                    None => (RepoKind::Model, repo.as_str()),
-                };
+                let (kind, id) = kind_and_id(&repo);
                 let (repo, at) = hub.repo_at(&caller, kind, id, &revision).await?;
                 let file = hub.file(&at, &revision, &path).await?;
                 let new = NewOverride {
