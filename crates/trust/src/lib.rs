@@ -29,3 +29,4 @@
 pub mod advisory;
 pub mod policy;
 pub mod scan;
+mod words;

@@ -36,8 +36,12 @@ impl Machine<'_> {
             self.stack.push(id);
             return Ok(());
         }
-        let bytes = self.input.take(len as usize)?.to_vec();
-        self.push_integer(&bytes);
+        let bytes = self.input.take(len as usize)?;
+        let id = match text::small_integer(bytes) {
+            Some(value) => self.graph.push(Node::Int(value)),
+            None => self.graph.push_near(TextKind::Integer, bytes),
+        };
+        self.stack.push(id);
         Ok(())
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Machine<'a> {
     pub(super) truth: NodeId,
     pub(super) falsehood: NodeId,
     pub(super) empty_tuple: NodeId,
+    /// Those of integers of one byte, once they occur: lists of them are long, and memory takes longer than opcodes do.
+    bytes: [NodeId; 256],
 }
 
 /// Whether raw arrays can stand in the stream.
@@ -77,6 +79,7 @@ pub(super) fn run(section: &Section, begin: u64, limits: &Limits, arrays: Arrays
         truth,
         falsehood,
         empty_tuple,
+        bytes: [NO_NODE; 256],
     };
     let answer = machine.run();
     let Machine { input, graph, mut trace, place, .. } = machine;
@@ -139,7 +142,7 @@ impl Machine<'_> {
             ops::MEMOIZE => self.put(self.memo_len)?,
             ops::BININT1 => {
                 let value = self.input.byte()?;
-                self.push(Node::Int(value.into()));
+                self.push_byte(value);
             }
             ops::BININT2 => {
                 let value = u16::from_le_bytes(self.input.fixed()?);
@@ -148,6 +151,10 @@ impl Machine<'_> {
             ops::BININT => {
                 let value = i32::from_le_bytes(self.input.fixed()?);
                 self.push(Node::Int(value.into()));
+            }
+            ops::LONG1 => {
+                let len = self.input.byte()?;
+                self.long(len.into())?;
             }
             ops::BINFLOAT => {
                 let value = f64::from_be_bytes(self.input.fixed()?);
@@ -234,7 +241,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// The opcodes that do not come by the million.
+    /// The opcodes that do not come by the million; apart, so that the others need no room for what these need.
+    #[inline(never)]
     fn step_rarely(&mut self, op: u8) -> Result<(), FormatError> {
         match op {
             ops::PROTO => {
@@ -280,10 +288,6 @@ impl Machine<'_> {
             }
             ops::INT | ops::LONG | ops::FLOAT | ops::GET | ops::PUT | ops::PERSID => self.number(op)?,
             ops::STRING | ops::UNICODE => self.spelled(op)?,
-            ops::LONG1 => {
-                let len = self.input.byte()?;
-                self.long(len.into())?;
-            }
             ops::LONG4 => {
                 let len = i32::from_le_bytes(self.input.fixed()?);
                 let len = u64::try_from(len).map_err(|_| self.broken("an integer has a negative length"))?;
@@ -360,6 +364,16 @@ impl Machine<'_> {
         self.stack.push(id);
     }
 
+    #[inline]
+    fn push_byte(&mut self, value: u8) {
+        let Some(known) = self.bytes.get_mut(usize::from(value)) else { return };
+        if *known == NO_NODE {
+            *known = self.graph.push(Node::Int(value.into()));
+        }
+        self.stack.push(*known);
+    }
+
+    #[inline]
     pub(super) fn fence(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -459,10 +473,12 @@ impl Machine<'_> {
         self.push(kind(seq));
     }
 
+    #[cold]
     pub(super) fn underflow(&self) -> FormatError {
         self.broken("the stack is empty, or a mark is in the way")
     }
 
+    #[cold]
     pub(super) fn broken(&self, detail: &str) -> FormatError {
         broken(self.place.at, detail)
     }

@@ -114,6 +114,8 @@ impl Machine<'_> {
 
     /// Steps over the array that follows the object in the stream, or reads the pickle that stands for it.
     pub(super) fn array(&mut self, object: u32, array: &raw::RawArray) -> Result<(), FormatError> {
+        // Frames end before an array, and before a pickle that stands for one.
+        self.frame_end = 0;
         let Some(len) = array.len else {
             let mut limits = *self.limits;
             limits.pickle_ops = limits.pickle_ops.saturating_sub(self.trace.ops);
@@ -142,8 +144,6 @@ impl Machine<'_> {
             self.input.skip(inner.trace.end.saturating_sub(begin))?;
             return inner.trace.error.map_or(Ok(()), Err);
         };
-        // Frames end before an array.
-        self.frame_end = 0;
         if array.padded {
             let padding = self.input.byte()?;
             self.input.skip(padding.into())?;

@@ -278,6 +278,19 @@ fn raw_arrays_of_joblib_are_stepped_over() {
 }
 
 #[test]
+fn a_frame_ends_before_an_array_of_objects_of_joblib() {
+    let mut body = b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81}(\x8c\x05shapeK\x02\x85\x8c\x05dtype".to_vec();
+    body.extend(b"cnumpy\ndtype\n\x8c\x02O8\x89\x88\x87Rub");
+    let mut bytes = b"\x80\x04\x95".to_vec();
+    bytes.extend((body.len() as u64).to_le_bytes());
+    bytes.extend(body);
+    bytes.extend(b"\x80\x02]K\x01a..");
+    let pickle = read_bytes(&bytes);
+    assert!(pickle.root.is_some() && pickle.trace.inner.len() == 1);
+    assert!(pickle.trace.oddities.is_empty(), "{:?}", pickle.trace.oddities);
+}
+
+#[test]
 fn bombs_end_and_stay_small() {
     // Sharing: 2^60 leaves in sixty tuples.
     let mut shared = b"K\x01".to_vec();

@@ -1,6 +1,7 @@
 //! Which advisories a revision is concerned by.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -86,6 +87,19 @@ pub enum Evidence {
         /// What it says there.
         value: String,
     },
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path } => write!(f, "file {path}"),
+            Self::Tensor { name } => write!(f, "tensor {name}"),
+            Self::Repository => f.write_str("the repository is named"),
+            Self::Commit => f.write_str("the commit is named"),
+            Self::Format { name } => write!(f, "format {name}"),
+            Self::Config { path, key, value } => write!(f, "{path}: {key} is {value}"),
+        }
+    }
 }
 
 /// An advisory that concerns a revision.

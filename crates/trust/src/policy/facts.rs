@@ -1,7 +1,6 @@
 //! What a decision depends on, and how Cedar is told.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::str::FromStr;
 
 use cedar_policy::{
@@ -11,112 +10,58 @@ use serde::{Deserialize, Serialize};
 
 use super::PolicyError;
 use crate::scan::Verdict;
+use crate::words::words;
 
-/// What somebody wants to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Action {
-    /// Take the bytes of a file.
-    Download,
-    /// Put a file into a repository.
-    Upload,
-    /// Bring a revision into a branch.
-    Merge,
-    /// Make a repository public.
-    Publish,
-    /// Vouch for a file that would be refused; asked of the hub's policies alone.
-    Override,
-}
-
-impl Action {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Download, Self::Upload, Self::Merge, Self::Publish, Self::Override];
-
-    /// The spelling in policies.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Download => "download",
-            Self::Upload => "upload",
-            Self::Merge => "merge",
-            Self::Publish => "publish",
-            Self::Override => "override",
-        }
+words! {
+    /// What somebody wants to do.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    #[non_exhaustive]
+    pub enum Action {
+        /// Take the bytes of a file.
+        Download = "download",
+        /// Put a file into a repository.
+        Upload = "upload",
+        /// Bring a revision into a branch.
+        Merge = "merge",
+        /// Make a repository public.
+        Publish = "publish",
+        /// Vouch for a file that would be refused; asked of the hub's policies alone.
+        Override = "override",
     }
 }
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+words! {
+    /// Whose policy it is.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Level {
+        /// The hub's.
+        Hub = "hub",
+        /// That of the organisation that owns the repository.
+        Organisation = "organisation",
     }
 }
 
-impl FromStr for Action {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|action| action.as_str() == text);
-        found.ok_or_else(|| format!("`{text}` is none of {}", Self::ALL.map(Self::as_str).join(", ")))
-    }
-}
-
-/// Whose policy it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// The hub's.
-    Hub,
-    /// That of the organisation that owns the repository.
-    Organisation,
-}
-
-impl Level {
-    /// The spelling in our output.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hub => "hub",
-            Self::Organisation => "organisation",
-        }
-    }
-}
-
-/// How a file was judged, or that it was not yet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum State {
-    /// [`Verdict::Safe`].
-    Safe,
-    /// [`Verdict::Caution`].
-    Caution,
-    /// [`Verdict::Suspicious`].
-    Suspicious,
-    /// [`Verdict::Error`].
-    Error,
-    /// [`Verdict::Unsafe`].
-    Unsafe,
-    /// Nobody looked yet: the default, because what is not known is not safe.
-    #[default]
-    Queued,
-}
-
-impl State {
-    /// All of them.
-    pub const ALL: [Self; 6] = [Self::Safe, Self::Caution, Self::Suspicious, Self::Error, Self::Unsafe, Self::Queued];
-
-    /// The spelling in policies.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Safe => "safe",
-            Self::Caution => "caution",
-            Self::Suspicious => "suspicious",
-            Self::Error => "error",
-            Self::Unsafe => "unsafe",
-            Self::Queued => "queued",
-        }
+words! {
+    /// How a file was judged, or that it was not yet.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    #[non_exhaustive]
+    pub enum State {
+        /// [`Verdict::Safe`].
+        Safe = "safe",
+        /// [`Verdict::Caution`].
+        Caution = "caution",
+        /// [`Verdict::Suspicious`].
+        Suspicious = "suspicious",
+        /// [`Verdict::Error`].
+        Error = "error",
+        /// [`Verdict::Unsafe`].
+        Unsafe = "unsafe",
+        /// Nobody looked yet: the default, because what is not known is not safe.
+        #[default]
+        Queued = "queued",
     }
 }
 

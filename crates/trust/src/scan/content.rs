@@ -162,7 +162,7 @@ pub(super) fn kinds(section: &Section, head: &[u8], limits: &Limits) -> Vec<Kind
     }
     // What ends in an error before it did anything is no pickle.
     let may_follow = |kind: &Kind| match kind {
-        Kind::Zip | Kind::Compressed(Compressor::Zlib) | Kind::Tar => true,
+        Kind::Zip | Kind::Compressed(Compressor::Zlib | Compressor::Lzma) | Kind::Tar => true,
         // A block of the user's may stand before it.
         Kind::Hdf5 => !head.starts_with(b"\x89HDF"),
         _ => false,
@@ -180,7 +180,7 @@ pub(super) fn is_loud(head: &[u8]) -> bool {
 }
 
 /// Whether a loader would run it as a pickle for long enough to matter.
-fn is_pickle(section: &Section, head: &[u8], limits: &Limits) -> bool {
+pub(super) fn is_pickle(section: &Section, head: &[u8], limits: &Limits) -> bool {
     match head {
         // An archive begins as a pickle does that asks its loader for something; loaders that answer look for archives
         // first.

@@ -1,6 +1,6 @@
 //! Which judges a file goes to: all that it concerns.
 
-use weighthouse_format::compressed;
+use weighthouse_format::compressed::{self, Compressor, Unpacked};
 
 use super::budget::{MAX_DEPTH, take};
 use super::content::{self, HEAD_BYTES, Kind};
@@ -120,8 +120,8 @@ fn wide_text(session: &mut Session<'_>, item: &Item, head: &[u8]) -> bool {
 
 /// More than one format in a file, none of which is known to carry the other.
 fn polyglot(session: &mut Session<'_>, item: &Item, mut kinds: Vec<Kind>) {
-    // Marks of zlib, of fonts and of sound are short.
-    kinds.retain(|kind| !matches!(kind, Kind::Inert(_) | Kind::Compressed(compressed::Compressor::Zlib)));
+    // Marks of zlib, of lzma, of fonts and of sound are short.
+    kinds.retain(|kind| !matches!(kind, Kind::Inert(_) | Kind::Compressed(Compressor::Zlib | Compressor::Lzma)));
     if kinds.len() > 1 {
         let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
         let detail = format!("programs may take it for {}", names.join(" or for "));
@@ -130,37 +130,50 @@ fn polyglot(session: &mut Session<'_>, item: &Item, mut kinds: Vec<Kind>) {
 }
 
 /// Unpacks a compressed stream and judges what is in it; answers whether it is one.
-fn stream(session: &mut Session<'_>, item: &Item, compressor: compressed::Compressor, doubtful: bool) -> bool {
-    let zlib = compressor == compressed::Compressor::Zlib;
-    match compressed::unpack(&item.section, compressor, &session.unpacking()) {
-        Ok((section, rest)) => {
-            if !take(&mut session.budget.unpacked_bytes, section.len()) || !session.member(item) {
-                session.limit(item, "it unpacks to too much");
-                return true;
-            }
-            if rest > 0 {
-                let detail = format!("{rest} bytes follow the compressed stream");
-                // Chunks of arrays have checksums behind their streams.
-                let verdict = match zlib {
-                    _ if config::is_data_of_a_neighbour(session, item) => Verdict::Safe,
-                    true => Verdict::Caution,
-                    false => Verdict::Suspicious,
-                };
-                session.add(item, Finding::of(rules::TRAILING, verdict, detail));
-            }
-            let name = item.name();
-            let name = name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
-            judge(session, &item.inner(&name, section, Role::Any));
-            true
-        }
-        // Two bytes make no zlib stream.
-        Err(_) if zlib && doubtful => true,
-        Err(error) if zlib && !matches!(error, weighthouse_format::FormatError::TooLarge { .. }) => false,
+fn stream(session: &mut Session<'_>, item: &Item, compressor: Compressor, doubtful: bool) -> bool {
+    // Two bytes make no zlib stream, and a few zeros none of lzma.
+    let short = matches!(compressor, Compressor::Zlib | Compressor::Lzma);
+    let Unpacked { section, rest, error } = match compressed::unpack(&item.section, compressor, &session.unpacking()) {
+        Ok(found) => found,
         Err(error) => {
             session.error(item, rules::ARCHIVE_BROKEN, "it cannot be unpacked", &error);
-            true
+            return true;
         }
+    };
+    if !take(&mut session.budget.unpacked_bytes, section.len()) || !session.member(item) {
+        session.limit(item, "it unpacks to too much");
+        return true;
     }
+    let name = item.name();
+    let name = name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
+    let inner = item.inner(&name, section, Role::Any);
+    if let Some(error) = error {
+        let too_large = matches!(error, weighthouse_format::FormatError::TooLarge { .. });
+        // Loaders run a pickle while its stream is decoded: what stands before the damage has run by then.
+        let head = inner.section.head("the first bytes of a stream", HEAD_BYTES).unwrap_or_default();
+        let runs = content::is_pickle(&inner.section, &head, &session.limits);
+        if runs {
+            pickle::judge(session, &inner);
+        } else if short && doubtful {
+            return true;
+        } else if short && !too_large {
+            return false;
+        }
+        session.error(item, rules::ARCHIVE_BROKEN, "it cannot be unpacked", &error);
+        return true;
+    }
+    if rest > 0 {
+        let detail = format!("{rest} bytes follow the compressed stream");
+        // Chunks of arrays have checksums behind their streams.
+        let verdict = match compressor {
+            _ if config::is_data_of_a_neighbour(session, item) => Verdict::Safe,
+            Compressor::Zlib => Verdict::Caution,
+            _ => Verdict::Suspicious,
+        };
+        session.add(item, Finding::of(rules::TRAILING, verdict, detail));
+    }
+    judge(session, &inner);
+    true
 }
 
 /// Bytes of no known format.

@@ -32,7 +32,7 @@ mod tests;
 
 use weighthouse_format::{Folder, Limits};
 
-pub use report::{FileScan, Finding, Import, Report, Safety};
+pub use report::{FileScan, Finding, Import, Report, SCHEMA, Safety, Target};
 pub use verdict::{Confidence, Severity, Verdict};
 
 pub(crate) use config::parse as parse_json;
@@ -42,7 +42,7 @@ pub(crate) use text::is_reordering;
 pub const SCANNER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Version of the rules: verdicts of an older version are stale.
-pub const RULES_VERSION: u32 = 2;
+pub const RULES_VERSION: u32 = 3;
 
 /// How to scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

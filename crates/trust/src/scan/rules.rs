@@ -112,6 +112,14 @@ rules! {
     WEIGHTS_UNTIED "weights-untied" "The head and the embeddings differ, and the configuration says that they are one.",
         "compare with the base model";
     WEIGHTS_ROWS "weights-rows" "Rows of a matrix are empty, or far longer than the others.", "look at them: `wh inspect`";
+    WEIGHTS_HIDDEN "weights-hidden" "The low bits of weights are no noise, as those of trained weights are.",
+        "ask the author how they were made; casting to a narrower type and back removes what lies there";
+    WEIGHTS_RANGE "weights-range" "Elements lie at an end of the range of their type, or far from all others.",
+        "compare with the base model";
+    WEIGHTS_PRECISION "weights-precision" "Weights are stored in a wider type than they need.",
+        "`wh convert --dtype` stores them in half the space";
+    WEIGHTS_ARCHITECTURE "weights-architecture" "The tensors are not those that the configuration asks for.",
+        "ask the author which model they are of";
     WEIGHTS_ADAPTER "weights-adapter" "The spectrum of an adapter, to be compared with those of others.",
         "compare with adapters of the same base that you trust";
     WEIGHTS_EDIT "weights-edit" "A few weights differ from the base in a few directions or rows, as edits of single facts do.",

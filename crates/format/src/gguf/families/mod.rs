@@ -10,6 +10,7 @@
 //! architecture that is not here before anything is done.
 
 mod config;
+mod expect;
 mod experts;
 mod files;
 mod general;
@@ -25,6 +26,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use expect::{Differences, differences};
 pub use files::{Files, NAMES};
 pub use plan::{Plan, Source, Wanted, plan_hf};
 pub use restore::{Restored, Stored, restore_hf};

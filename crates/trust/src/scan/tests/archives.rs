@@ -168,3 +168,49 @@ fn links_and_odd_names_in_zips_are_suspicious() {
         assert_eq!(verdict("m.zip", Zip::default().add(name, b"x").finish()), Verdict::Suspicious, "{name}");
     }
 }
+
+/// A pickle that calls `os.system`, compressed by Python's `lzma`, `lzma` in the old format, and `bz2`.
+const COMPRESSED: [&[u8]; 3] = [
+    b"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01\x16\x00\x00\x00t/\xe5\xa3\x01\x00\x1dcos\x0asystem\x0a(S'mkdir pwned'\x0atR.\x00\x00\x00\xcb\xc7amz\x97*i\x00\x016\x1e=\x19\x95S\x1f\xb6\xf3}\x01\x00\x00\x00\x00\x04YZ",
+    b"]\x00\x00\x80\x00\xff\xff\xff\xff\xff\xff\xff\xff\x001\x9b\xca\xc6\xb2|e\xdf\xdf\x91Y\x9f\xb1\xd6~-\xd7\xc5U2jp,\xe0:t\xddB\xbf\x03UH]\x0f\xbc\xff\xffT|\x00\x00",
+    b"BZh91AY&SYBc\xe7\x8b\x00\x00\x05S\x80\x00\x10@\xc1\x18\x00\x0e+\xdc\xa0 \x001@\xd3C#&!@\xd0a\x18A\xb5\xd8\x87\x02\xe2I\xd5\x0d\xa0\x1c*\xb3\xf9e\x1e\xa7\xc5\xdc\x91N\x14$\x10\x98\xf9\xe2\xc0",
+];
+
+#[test]
+fn what_joblib_decompresses_is_looked_into() {
+    for (stream, ending) in COMPRESSED.into_iter().zip(["xz", "lzma", "bz2"]) {
+        for name in [format!("m.pkl.{ending}"), "m.joblib".to_owned(), "model.bin".to_owned()] {
+            let scan = scanned(&name, stream);
+            assert_eq!(scan.verdict, Verdict::Unsafe, "{name}: {:?}", scan.findings);
+        }
+        let zip = Zip::default().add("archive/model.joblib", stream).finish();
+        assert_eq!(verdict("m.zip", zip), Verdict::Unsafe, "a member of {ending}");
+        let hidden = [stream, b"more".as_slice()].concat();
+        assert!(broken(&scanned("m.joblib", hidden)).contains(&"trailing-data"));
+    }
+}
+
+#[test]
+fn what_runs_before_the_damage_of_a_stream_is_judged() {
+    for stream in COMPRESSED {
+        // The last bytes are checksums, which loaders that stop at the pickle's end never read.
+        let mut damaged = stream.to_vec();
+        let last = damaged.len() - 3;
+        damaged[last] ^= 0x55;
+        damaged.truncate(last + 1);
+        assert!(verdict("m.joblib", damaged) >= Verdict::Error);
+    }
+    let mut long = b"cos\nsystem\n(S'x'\ntR0".to_vec();
+    let mut state = 1u32;
+    for _ in 0..30_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        long.extend([b'K', (state >> 24) as u8, b'0']);
+    }
+    long.extend(*b"N.");
+    let mut stream = miniz_oxide::deflate::compress_to_vec_zlib(&long, 6);
+    let middle = stream.len() / 2;
+    stream[middle..middle + 64].fill(0xff);
+    let scan = scanned("m.joblib", stream);
+    assert_eq!(scan.verdict, Verdict::Unsafe, "{:?}", scan.findings);
+    assert!(broken(&scan).contains(&"archive-broken"));
+}
