@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use sqlx::any::AnyRow;
 
-use super::{Catalog, fresh_id, number, parsed, text};
+use super::{AuditEntry, Catalog, audit, number, parsed, text};
 use crate::StoreError;
 
 /// A user or an organisation.
@@ -95,15 +95,17 @@ choice!(
 #[derive(Debug)]
 pub struct Accounts<'a>(pub(super) &'a Catalog);
 
+const ROLE: &str = "SELECT role FROM members WHERE org = $1 AND account = $2";
 const COLUMNS: &str = "a.id, a.kind, a.name, a.fullname, a.email, a.admin, a.created_at";
 
 impl Accounts<'_> {
-    /// Adds an account and returns it.
+    /// Adds an account, and `entry` about it.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the name is taken in any case.
-    pub async fn add(&self, account: Account) -> Result<Account, StoreError> {
-        let account = Account { id: fresh_id()?, ..account };
+    pub async fn add(&self, account: &Account, entry: Option<AuditEntry>) -> Result<(), StoreError> {
+        let failed = "adding an account";
+        let mut tx = self.0.write().await?;
         let added = sqlx::query(
             "INSERT INTO accounts (id, kind, name, folded, fullname, email, admin, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (folded) DO NOTHING",
@@ -116,13 +118,14 @@ impl Accounts<'_> {
         .bind(account.email.clone())
         .bind(i64::from(account.admin))
         .bind(account.created_at_ms)
-        .execute(&self.0.pool)
+        .execute(&mut *tx)
         .await
-        .map_err(StoreError::database("adding an account"))?;
+        .map_err(StoreError::database(failed))?;
         if added.rows_affected() == 0 {
             return Err(StoreError::Exists { what: format!("account `{}`", account.name) });
         }
-        Ok(account)
+        audit::append(&mut tx, entry).await?;
+        tx.commit().await.map_err(StoreError::database(failed))
     }
 
     /// Account of a name, in any case.
@@ -155,35 +158,53 @@ impl Accounts<'_> {
         rows.iter().map(account).collect()
     }
 
-    /// Gives a user a role in an organisation, replacing an earlier one.
-    pub async fn set_member(&self, org: &str, user: &str, role: Role) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO members (org, account, role) VALUES ($1, $2, $3)
-             ON CONFLICT (org, account) DO UPDATE SET role = excluded.role",
-        )
-        .bind(org)
-        .bind(user)
-        .bind(role.as_str())
-        .execute(&self.0.pool)
-        .await
-        .map_err(StoreError::database("adding a member"))?;
-        Ok(())
-    }
-
-    /// Takes a user out of an organisation; `false` when they were not in it.
-    pub async fn remove_member(&self, org: &str, user: &str) -> Result<bool, StoreError> {
-        let removed = sqlx::query("DELETE FROM members WHERE org = $1 AND account = $2")
+    /// Gives a user a role in an organisation, replacing an earlier one, or with `None` takes them out, and records the
+    /// `entry` that is made of the earlier role. Taking out whoever is not in it changes and records nothing.
+    pub async fn set_member(
+        &self,
+        org: &str,
+        user: &str,
+        role: Option<Role>,
+        entry: impl FnOnce(Option<Role>) -> Option<AuditEntry>,
+    ) -> Result<(), StoreError> {
+        let failed = "changing a member";
+        let mut tx = self.0.write().await?;
+        let former = sqlx::query(ROLE)
             .bind(org)
             .bind(user)
-            .execute(&self.0.pool)
+            .fetch_optional(&mut *tx)
             .await
-            .map_err(StoreError::database("removing a member"))?;
-        Ok(removed.rows_affected() > 0)
+            .map_err(StoreError::database(failed))?;
+        let former: Option<Role> = former.as_ref().map(|row| parsed(row, "role")).transpose()?;
+        let done = match role {
+            Some(role) => {
+                sqlx::query(
+                    "INSERT INTO members (org, account, role) VALUES ($1, $2, $3)
+                     ON CONFLICT (org, account) DO UPDATE SET role = excluded.role",
+                )
+                .bind(org)
+                .bind(user)
+                .bind(role.as_str())
+                .execute(&mut *tx)
+                .await
+            }
+            None => {
+                sqlx::query("DELETE FROM members WHERE org = $1 AND account = $2")
+                    .bind(org)
+                    .bind(user)
+                    .execute(&mut *tx)
+                    .await
+            }
+        };
+        if done.map_err(StoreError::database(failed))?.rows_affected() > 0 {
+            audit::append(&mut tx, entry(former)).await?;
+        }
+        tx.commit().await.map_err(StoreError::database(failed))
     }
 
     /// Role of a user in an organisation.
     pub async fn role(&self, org: &str, user: &str) -> Result<Option<Role>, StoreError> {
-        let row = sqlx::query("SELECT role FROM members WHERE org = $1 AND account = $2")
+        let row = sqlx::query(ROLE)
             .bind(org)
             .bind(user)
             .fetch_optional(&self.0.pool)

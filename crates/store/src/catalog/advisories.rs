@@ -3,7 +3,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Transaction};
 
-use super::{Catalog, LOOKUP_KEYS, RepoKey, insert_rows, jobs, number, parsed, placeholders, text};
+use super::{AuditEntry, Catalog, LOOKUP_KEYS, RepoKey, audit, insert_rows, jobs, number, parsed, placeholders, text};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 
@@ -55,6 +55,17 @@ pub struct MatchRecord {
     pub found_at_ms: i64,
 }
 
+/// How much the advisories of a feed concern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedReach {
+    /// Name of the feed.
+    pub feed: String,
+    /// Repositories.
+    pub repos: u64,
+    /// Commits.
+    pub commits: u64,
+}
+
 /// What the owners of a repository are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoticeRecord {
@@ -73,12 +84,17 @@ pub struct NoticeRecord {
 pub struct Advisories<'a>(pub(super) &'a Catalog);
 
 impl Advisories<'_> {
-    /// Takes a feed in, in the place of what it said before, and asks for everything to be matched again. `false` when it
-    /// says what it said before.
+    /// Takes a feed in, in the place of what it said before, asks for everything to be matched again, and records `entry`.
+    /// `false` when it says what it said before: nothing is changed then.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when another feed has an advisory of the same id; nothing is changed then.
-    pub async fn put_feed(&self, feed: &FeedRecord, advisories: &[AdvisoryRecord]) -> Result<bool, StoreError> {
+    pub async fn put_feed(
+        &self,
+        feed: &FeedRecord,
+        advisories: &[AdvisoryRecord],
+        entry: Option<AuditEntry>,
+    ) -> Result<bool, StoreError> {
         let failed = "taking in advisories";
         let mut tx = self.0.write().await?;
         let known: Option<String> =
@@ -120,19 +136,22 @@ impl Advisories<'_> {
         })
         .await?;
         jobs::add(&mut tx, jobs::ADVISE, EVERYTHING, feed.imported_at_ms).await?;
+        audit::append(&mut tx, entry).await?;
         tx.commit().await.map_err(StoreError::database(failed))?;
         Ok(true)
     }
 
-    /// Removes a feed with its advisories, and asks for everything to be matched again; `false` when there is none.
-    pub async fn remove_feed(&self, name: &str, now_ms: i64) -> Result<bool, StoreError> {
+    /// Removes a feed with its advisories, asks for everything to be matched again, and records `entry`; `false` when there
+    /// is none.
+    pub async fn remove_feed(&self, name: &str, now_ms: i64, entry: Option<AuditEntry>) -> Result<bool, StoreError> {
         let mut tx = self.0.write().await?;
-        let removed = remove(&mut tx, name).await?;
-        if removed {
-            jobs::add(&mut tx, jobs::ADVISE, EVERYTHING, now_ms).await?;
+        if !remove(&mut tx, name).await? {
+            return Ok(false);
         }
+        jobs::add(&mut tx, jobs::ADVISE, EVERYTHING, now_ms).await?;
+        audit::append(&mut tx, entry).await?;
         tx.commit().await.map_err(StoreError::database("removing a feed"))?;
-        Ok(removed)
+        Ok(true)
     }
 
     /// All feeds, by name.
@@ -238,11 +257,42 @@ impl Advisories<'_> {
         rows.iter().map(matched).collect()
     }
 
-    /// What concerns any repository, at most `limit` rows.
-    pub async fn all_matches(&self, limit: u32) -> Result<Vec<MatchRecord>, StoreError> {
-        let sql = format!("SELECT * FROM advisory_matches ORDER BY advisory, repo, commit_oid LIMIT {limit}");
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&self.0.pool).await;
+    /// What concerns any repository, by advisory, repository and commit; those after `after`, at most `limit`.
+    pub async fn all_matches(
+        &self,
+        after: Option<(&str, &RepoKey, &GitOid)>,
+        limit: u32,
+    ) -> Result<Vec<MatchRecord>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM advisory_matches WHERE (advisory, repo, commit_oid) > ($1, $2, $3)
+             ORDER BY advisory, repo, commit_oid LIMIT $4",
+        )
+        .bind(after.map_or("", |(advisory, ..)| advisory))
+        .bind(after.map_or("", |(_, repo, _)| repo.as_str()))
+        .bind(after.map(|(.., commit)| commit.to_string()).unwrap_or_default())
+        .bind(i64::from(limit))
+        .fetch_all(&self.0.pool)
+        .await;
         rows.map_err(StoreError::database("reading what advisories concern"))?.iter().map(matched).collect()
+    }
+
+    /// How much the advisories of each feed concern; feeds that concern nothing are left out.
+    pub async fn concerned_by_feed(&self) -> Result<Vec<FeedReach>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT a.feed AS feed, COUNT(DISTINCT m.repo) AS repos, COUNT(DISTINCT m.repo || m.commit_oid) AS commits
+             FROM advisory_matches m JOIN advisories a ON a.id = m.advisory GROUP BY a.feed",
+        )
+        .fetch_all(&self.0.pool)
+        .await
+        .map_err(StoreError::database("counting what advisories concern"))?;
+        let reach = |row: &AnyRow| {
+            Ok(FeedReach {
+                feed: text(row, "feed")?,
+                repos: super::size(row, "repos")?,
+                commits: super::size(row, "commits")?,
+            })
+        };
+        rows.iter().map(reach).collect()
     }
 
     /// What the owners of a repository are told.
@@ -317,26 +367,14 @@ impl Advisories<'_> {
         repo: &RepoKey,
         hashes: &[String],
     ) -> Result<Vec<(Sha256, GitOid, String, String)>, StoreError> {
-        let mut found = Vec::new();
-        for batch in hashes.chunks(LOOKUP_KEYS) {
-            let list = placeholders(2, batch.len());
-            let sql = format!(
-                "SELECT s.digest AS digest, p.commit_oid AS commit_oid, t.hash AS hash, t.name AS name
-                 FROM repo_sources p JOIN tensor_sources s ON s.id = p.source JOIN tensors t ON t.source = p.source
-                 WHERE p.repo = $1 AND t.hash IN ({list}) LIMIT 10000"
-            );
-            let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(repo.as_str());
-            let rows = batch.iter().fold(query, |query, hash| query.bind(hash)).fetch_all(&self.0.pool).await;
-            for row in &rows.map_err(StoreError::database("looking for tensors that are named"))? {
-                found.push((
-                    parsed(row, "digest")?,
-                    parsed(row, "commit_oid")?,
-                    text(row, "hash")?,
-                    text(row, "name")?,
-                ));
-            }
-        }
-        Ok(found)
+        let head = "SELECT s.digest AS digest, p.commit_oid AS commit_oid, t.hash AS hash, t.name AS name
+                    FROM repo_sources p JOIN tensor_sources s ON s.id = p.source JOIN tensors t ON t.source = p.source
+                    WHERE p.repo = $1 AND t.hash IN";
+        let statement = (head, " LIMIT 10000");
+        let named = |row: &AnyRow| {
+            Ok((parsed(row, "digest")?, parsed(row, "commit_oid")?, text(row, "hash")?, text(row, "name")?))
+        };
+        self.0.look_up_in("looking for tensors that are named", statement, &[repo.as_str()], hashes, named).await
     }
 }
 

@@ -1,6 +1,12 @@
 //! The audit log: rows that are only ever added, each of which seals the one before.
+//!
+//! A row about a change is added by the transaction of the change, as its last step: neither is there without the other,
+//! and whoever holds the head of the log waits for nobody.
+
+use std::fmt;
 
 use sqlx::any::AnyRow;
+use sqlx::{Any, Transaction};
 
 use super::{Catalog, number, text};
 use crate::StoreError;
@@ -21,6 +27,28 @@ pub struct NewAudit {
     pub repo: String,
     /// `done`, `allowed` or `refused`.
     pub outcome: String,
+}
+
+/// Makes the text of a row from its number and the hash of the row before.
+type Body = Box<dyn FnOnce(i64, &str) -> String + Send>;
+
+/// A row to add, with its text.
+pub struct AuditEntry {
+    row: NewAudit,
+    body: Body,
+}
+
+impl AuditEntry {
+    /// `body` makes the text from the number of the row and the hash of the row before.
+    pub fn new(row: NewAudit, body: impl FnOnce(i64, &str) -> String + Send + 'static) -> Self {
+        Self { row, body: Box::new(body) }
+    }
+}
+
+impl fmt::Debug for AuditEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditEntry").field("row", &self.row).finish_non_exhaustive()
+    }
 }
 
 /// A row on record.
@@ -64,47 +92,14 @@ pub struct Audit<'a>(pub(super) &'a Catalog);
 const COLUMNS: &str = "seq, at, event, actor, org, repo, outcome, body, hash";
 
 impl Audit<'_> {
-    /// Adds rows in order. `body` makes the text of a row from its number and the hash of the row before.
-    ///
-    /// Servers take turns at the row of the head, so that the chain never forks.
-    pub async fn append(&self, rows: &[NewAudit], body: impl Fn(usize, i64, &str) -> String) -> Result<(), StoreError> {
-        let failed = "writing the audit log";
-        if rows.is_empty() {
+    /// Adds rows in order, about what changes nothing in the catalog.
+    pub async fn append(&self, entries: Vec<AuditEntry>) -> Result<(), StoreError> {
+        if entries.is_empty() {
             return Ok(());
         }
         let mut tx = self.0.write().await?;
-        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        let head = sqlx::query("UPDATE audit_head SET seq = seq + $1 WHERE id = 0 RETURNING seq, hash")
-            .bind(count)
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(StoreError::database(failed))?;
-        let mut seq = number(&head, "seq")? - count;
-        let mut hash = text(&head, "hash")?;
-        for (index, row) in rows.iter().enumerate() {
-            seq += 1;
-            let body = body(index, seq, &hash);
-            hash = Sha256::of(body.as_bytes()).to_string();
-            sqlx::query(sql!("INSERT INTO audit ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"))
-                .bind(seq)
-                .bind(row.at_ms)
-                .bind(&row.event)
-                .bind(&row.actor)
-                .bind(&row.org)
-                .bind(&row.repo)
-                .bind(&row.outcome)
-                .bind(body)
-                .bind(&hash)
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::database(failed))?;
-        }
-        sqlx::query("UPDATE audit_head SET hash = $1 WHERE id = 0")
-            .bind(&hash)
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::database(failed))?;
-        tx.commit().await.map_err(StoreError::database(failed))
+        append(&mut tx, entries).await?;
+        tx.commit().await.map_err(StoreError::database("writing the audit log"))
     }
 
     /// Number and hash of the newest row; 0 and nothing when there is none.
@@ -149,6 +144,52 @@ impl Audit<'_> {
             .map_err(StoreError::database("reading the audit log"))?;
         rows.iter().map(record).collect()
     }
+}
+
+/// Adds rows in order, as the last step of a change.
+///
+/// Servers take turns at the row of the head, so that the chain never forks.
+pub(super) async fn append(
+    tx: &mut Transaction<'static, Any>,
+    entries: impl IntoIterator<Item = AuditEntry, IntoIter: ExactSizeIterator>,
+) -> Result<(), StoreError> {
+    let failed = "writing the audit log";
+    let entries = entries.into_iter();
+    if entries.len() == 0 {
+        return Ok(());
+    }
+    let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+    let head = sqlx::query("UPDATE audit_head SET seq = seq + $1 WHERE id = 0 RETURNING seq, hash")
+        .bind(count)
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(StoreError::database(failed))?;
+    let mut seq = number(&head, "seq")? - count;
+    let mut hash = text(&head, "hash")?;
+    for AuditEntry { row, body } in entries {
+        seq += 1;
+        let body = body(seq, &hash);
+        hash = Sha256::of(body.as_bytes()).to_string();
+        sqlx::query(sql!("INSERT INTO audit ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"))
+            .bind(seq)
+            .bind(row.at_ms)
+            .bind(row.event)
+            .bind(row.actor)
+            .bind(row.org)
+            .bind(row.repo)
+            .bind(row.outcome)
+            .bind(body)
+            .bind(&hash)
+            .execute(&mut **tx)
+            .await
+            .map_err(StoreError::database(failed))?;
+    }
+    sqlx::query("UPDATE audit_head SET hash = $1 WHERE id = 0")
+        .bind(&hash)
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::database(failed))?;
+    Ok(())
 }
 
 fn record(row: &AnyRow) -> Result<AuditRecord, StoreError> {

@@ -2,10 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use sqlx::Row;
+use sqlx::{Any, Row, Transaction};
 
 use super::contents::GIVEN;
-use super::{BlobRecord, Catalog, RepoKey, insert_rows, jobs, keep, parsed, refs, verdicts};
+use super::{
+    AuditEntry, BlobRecord, Catalog, RepoKey, RepoRecord, audit, insert_rows, jobs, keep, parsed, refs, repos, verdicts,
+};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 use crate::repo::commit::Commit;
@@ -39,6 +41,8 @@ pub struct NewCommit {
 #[derive(Debug)]
 pub struct Commits<'a>(pub(super) &'a Catalog);
 
+const FAILED: &str = "recording a commit";
+
 impl Commits<'_> {
     /// Records blobs, trees, the commit and the moved ref, in that order, in one transaction, and asks for the commit
     /// to be judged and to be read.
@@ -47,67 +51,27 @@ impl Commits<'_> {
     /// [`StoreError::RefMoved`] when the ref points elsewhere than `old`, [`StoreError::Gone`] when the bytes of a blob were
     /// removed; nothing is recorded then.
     pub async fn add(&self, new: &NewCommit) -> Result<(), StoreError> {
-        let failed = "recording a commit";
-        // In the order of the indexes: neighbours fall on one page, and each page is written once.
-        let mut blobs: Vec<&BlobRecord> = new.blobs.iter().collect();
-        blobs.sort_unstable_by_key(|blob| blob.oid);
         let mut tx = self.0.write().await?;
-        keep::history(&mut tx, "blob", blobs.iter().map(|blob| blob.oid)).await?;
-        let head = ("INSERT INTO blobs (oid, sha256, size, lfs)", 4, "ON CONFLICT DO NOTHING");
-        insert_rows(&mut tx, failed, head, &blobs, |q, blob| {
-            q.bind(blob.oid.to_string())
-                .bind(blob.sha256.to_string())
-                .bind(blob.size_bytes.cast_signed())
-                .bind(i64::from(blob.lfs))
-        })
-        .await?;
-        let mut contents: Vec<Sha256> = new.blobs.iter().map(|blob| blob.sha256).collect();
-        contents.sort_unstable();
-        contents.dedup();
-        keep::contents(&mut tx, &contents).await?;
-        insert_rows(&mut tx, failed, GIVEN, &contents, |q, sha256| {
-            q.bind(new.repo.as_str()).bind(sha256.to_string()).bind(new.now_ms)
-        })
-        .await?;
-        keep::history(&mut tx, "tree", new.trees.iter().map(|(oid, _)| *oid)).await?;
-        // A tree can be megabytes long, so each goes alone.
-        for (oid, data) in &new.trees {
-            sqlx::query("INSERT INTO trees (oid, data) VALUES ($1, $2) ON CONFLICT (oid) DO NOTHING")
-                .bind(oid.to_string())
-                .bind(data.as_slice())
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::database(failed))?;
-        }
-        sqlx::query("INSERT INTO commits (repo, oid, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(new.repo.as_str())
-            .bind(new.oid.to_string())
-            .bind(new.data.as_slice())
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::database(failed))?;
-        refs::swing(&mut tx, &new.repo, &new.ref_name, new.old, new.oid).await?;
-        sqlx::query(
-            "INSERT INTO requests (repo, fingerprint, commit_oid, created_at) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (repo, fingerprint) DO UPDATE SET commit_oid = excluded.commit_oid, created_at = excluded.created_at",
-        )
-        .bind(new.repo.as_str())
-        .bind(&new.fingerprint)
-        .bind(new.oid.to_string())
-        .bind(new.now_ms)
-        .execute(&mut *tx)
-        .await
-        .map_err(StoreError::database(failed))?;
-        verdicts::wait(&mut tx, &new.repo, &new.waiting).await?;
-        jobs::add(&mut tx, jobs::SCAN, &format!("{} {}", new.repo, new.oid), new.now_ms).await?;
-        jobs::add(&mut tx, jobs::READ, &format!("{} {}", new.repo, new.oid), new.now_ms).await?;
-        sqlx::query("UPDATE repos SET updated_at = $2 WHERE key = $1")
-            .bind(new.repo.as_str())
-            .bind(new.now_ms)
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::database(failed))?;
-        tx.commit().await.map_err(StoreError::database(failed))
+        record(&mut tx, new).await?;
+        tx.commit().await.map_err(StoreError::database(FAILED))
+    }
+
+    /// Records a repository with its first commit, and `entry` about it, in one transaction: whoever sees a repository
+    /// sees its branch.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the id is taken in any case; otherwise as [`Commits::add`].
+    pub async fn found(
+        &self,
+        repo: &RepoRecord,
+        first: &NewCommit,
+        entry: Option<AuditEntry>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.0.write().await?;
+        repos::insert(&mut tx, repo).await?;
+        record(&mut tx, first).await?;
+        audit::append(&mut tx, entry).await?;
+        tx.commit().await.map_err(StoreError::database(FAILED))
     }
 
     /// Commit that an earlier request with this fingerprint made, unless it is older than `since_ms`.
@@ -200,4 +164,67 @@ impl Commits<'_> {
         }
         Ok(())
     }
+}
+
+/// Adds everything that a commit brings.
+async fn record(tx: &mut Transaction<'static, Any>, new: &NewCommit) -> Result<(), StoreError> {
+    // In the order of the indexes: neighbours fall on one page, and each page is written once.
+    let mut blobs: Vec<&BlobRecord> = new.blobs.iter().collect();
+    blobs.sort_unstable_by_key(|blob| blob.oid);
+    keep::history(tx, "blob", blobs.iter().map(|blob| blob.oid)).await?;
+    let head = ("INSERT INTO blobs (oid, sha256, size, lfs)", 4, "ON CONFLICT DO NOTHING");
+    insert_rows(tx, FAILED, head, &blobs, |q, blob| {
+        q.bind(blob.oid.to_string())
+            .bind(blob.sha256.to_string())
+            .bind(blob.size_bytes.cast_signed())
+            .bind(i64::from(blob.lfs))
+    })
+    .await?;
+    let mut contents: Vec<Sha256> = new.blobs.iter().map(|blob| blob.sha256).collect();
+    contents.sort_unstable();
+    contents.dedup();
+    keep::contents(tx, &contents).await?;
+    insert_rows(tx, FAILED, GIVEN, &contents, |q, sha256| {
+        q.bind(new.repo.as_str()).bind(sha256.to_string()).bind(new.now_ms)
+    })
+    .await?;
+    keep::history(tx, "tree", new.trees.iter().map(|(oid, _)| *oid)).await?;
+    // A tree can be megabytes long, so each goes alone.
+    for (oid, data) in &new.trees {
+        sqlx::query("INSERT INTO trees (oid, data) VALUES ($1, $2) ON CONFLICT (oid) DO NOTHING")
+            .bind(oid.to_string())
+            .bind(data.as_slice())
+            .execute(&mut **tx)
+            .await
+            .map_err(StoreError::database(FAILED))?;
+    }
+    sqlx::query("INSERT INTO commits (repo, oid, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        .bind(new.repo.as_str())
+        .bind(new.oid.to_string())
+        .bind(new.data.as_slice())
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::database(FAILED))?;
+    refs::swing(tx, &new.repo, &new.ref_name, new.old, new.oid).await?;
+    sqlx::query(
+        "INSERT INTO requests (repo, fingerprint, commit_oid, created_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (repo, fingerprint) DO UPDATE SET commit_oid = excluded.commit_oid, created_at = excluded.created_at",
+    )
+    .bind(new.repo.as_str())
+    .bind(&new.fingerprint)
+    .bind(new.oid.to_string())
+    .bind(new.now_ms)
+    .execute(&mut **tx)
+    .await
+    .map_err(StoreError::database(FAILED))?;
+    verdicts::wait(tx, &new.repo, &new.waiting).await?;
+    jobs::add(tx, jobs::SCAN, &format!("{} {}", new.repo, new.oid), new.now_ms).await?;
+    jobs::add(tx, jobs::READ, &format!("{} {}", new.repo, new.oid), new.now_ms).await?;
+    sqlx::query("UPDATE repos SET updated_at = $2 WHERE key = $1")
+        .bind(new.repo.as_str())
+        .bind(new.now_ms)
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::database(FAILED))?;
+    Ok(())
 }

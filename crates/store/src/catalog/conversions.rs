@@ -5,7 +5,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::{Catalog, LOOKUP_KEYS, RepoKey, jobs, keep, number, parsed, placeholders, size, text};
+use super::{Catalog, RepoKey, jobs, keep, number, parsed, size, text};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 
@@ -135,22 +135,8 @@ impl Conversions<'_> {
 
     /// Those of several conversions of a repository that were asked for, in no particular order.
     pub async fn several(&self, repo: &RepoKey, digests: &[Sha256]) -> Result<Vec<ConversionRecord>, StoreError> {
-        let mut found = Vec::new();
-        for batch in digests.chunks(LOOKUP_KEYS) {
-            let list = placeholders(2, batch.len());
-            let sql = format!("SELECT {COLUMNS} FROM conversions c WHERE c.repo = $1 AND c.key IN ({list})");
-            let statement = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false).bind(repo.as_str());
-            let rows = batch
-                .iter()
-                .fold(statement, |q, digest| q.bind(digest.to_string()))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database("looking for conversions"))?;
-            for row in &rows {
-                found.push(conversion(row)?);
-            }
-        }
-        Ok(found)
+        let head = format!("SELECT {COLUMNS} FROM conversions c WHERE c.repo = $1 AND c.key IN");
+        self.0.look_up_in("looking for conversions", (&head, ""), &[repo.as_str()], digests, conversion).await
     }
 
     /// Files of a conversion that is done, in their order.

@@ -25,6 +25,7 @@ mod objects;
 mod overrides;
 mod packs;
 mod policies;
+mod quarantine;
 mod readings;
 mod recodes;
 mod refs;
@@ -52,8 +53,8 @@ use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, Row, Transactio
 use crate::StoreError;
 
 pub use accounts::{Account, AccountKind, Accounts, Membership, Role};
-pub use advisories::{Advisories, AdvisoryRecord, FeedRecord, MatchRecord, NoticeRecord};
-pub use audit::{Audit, AuditQuery, AuditRecord, NewAudit};
+pub use advisories::{Advisories, AdvisoryRecord, FeedReach, FeedRecord, MatchRecord, NoticeRecord};
+pub use audit::{Audit, AuditEntry, AuditQuery, AuditRecord, NewAudit};
 pub use checks::{CheckState, Checks};
 pub use coding::{Coding, CodingTotals, Standing};
 pub use commits::{Commits, NewCommit};
@@ -70,6 +71,7 @@ pub use objects::Objects;
 pub use overrides::{OverrideRecord, Overrides};
 pub use packs::{PackId, PackRecord, Packs, SealedPack, XorbForm, XorbRecord};
 pub use policies::{HUB_LEVEL, Policies, PolicyRecord};
+pub use quarantine::{Doubtful, DoubtfulPlace, Quarantine};
 pub use readings::Readings;
 pub use recodes::{Makeup, NewPlace, Recodes};
 pub use refs::{RefRecord, Refs};
@@ -94,6 +96,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006.sql"),
     include_str!("migrations/0007.sql"),
     include_str!("migrations/0008.sql"),
+    include_str!("migrations/0009.sql"),
 ];
 
 /// How long a statement waits for another writer before the caller is told to come back.
@@ -220,6 +223,10 @@ impl Catalog {
     pub fn audit(&self) -> Audit<'_> {
         Audit(self)
     }
+    /// Files that are not safe, and who has them.
+    pub fn quarantine(&self) -> Quarantine<'_> {
+        Quarantine(self)
+    }
     /// What was decided in the last days.
     pub fn decisions(&self) -> Decisions<'_> {
         Decisions(self)
@@ -293,14 +300,27 @@ impl Catalog {
         keys: &[K],
         read: impl Fn(&AnyRow) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        let (head, tail) = statement;
+        self.look_up_in(what, statement, &[], keys, read).await
+    }
+
+    /// The same with values that the statement asks for beside the keys, from `$1`.
+    async fn look_up_in<K: ToString, T>(
+        &self,
+        what: &'static str,
+        (head, tail): (&str, &str),
+        values: &[&str],
+        keys: &[K],
+        read: impl Fn(&AnyRow) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
         let mut found = Vec::new();
         for batch in keys.chunks(LOOKUP_KEYS) {
-            let sql = format!("{head} ({}){tail}", placeholders(1, batch.len()));
+            let sql = format!("{head} ({}){tail}", placeholders(values.len() + 1, batch.len()));
             // Single keys come again and again; the rest would only fill the cache of statements.
+            let query = sqlx::query(AssertSqlSafe(sql)).persistent(batch.len() == 1);
+            let query = values.iter().fold(query, |q, value| q.bind((*value).to_owned()));
             let rows = batch
                 .iter()
-                .fold(sqlx::query(AssertSqlSafe(sql)).persistent(batch.len() == 1), |q, key| q.bind(key.to_string()))
+                .fold(query, |q, key| q.bind(key.to_string()))
                 .fetch_all(&self.pool)
                 .await
                 .map_err(StoreError::database(what))?;

@@ -3,7 +3,7 @@
 use sqlx::any::AnyRow;
 
 use super::policies::count_change;
-use super::{Catalog, RepoKey, number, text};
+use super::{AuditEntry, Catalog, RepoKey, audit, number, text};
 use crate::StoreError;
 
 /// An override: exactly these bytes, in this repository.
@@ -38,8 +38,8 @@ pub struct Overrides<'a>(pub(super) &'a Catalog);
 const COLUMNS: &str = "id, repo, digest, path, account, account_name, reason, made_at, expires_at, ended_at";
 
 impl Overrides<'_> {
-    /// Puts an override on record.
-    pub async fn add(&self, new: &OverrideRecord) -> Result<(), StoreError> {
+    /// Puts an override on record, and `entry` about it.
+    pub async fn add(&self, new: &OverrideRecord, entry: Option<AuditEntry>) -> Result<(), StoreError> {
         let failed = "adding an override";
         let mut tx = self.0.write().await?;
         sqlx::query(sql!("INSERT INTO overrides ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0)"))
@@ -56,11 +56,28 @@ impl Overrides<'_> {
             .await
             .map_err(StoreError::database(failed))?;
         count_change(&mut tx).await?;
+        audit::append(&mut tx, entry).await?;
         tx.commit().await.map_err(StoreError::database(failed))
     }
 
-    /// Takes an override back; the record of it if there was one in force.
-    pub async fn end(&self, id: &str, now_ms: i64) -> Result<Option<OverrideRecord>, StoreError> {
+    /// An override, in force or not.
+    pub async fn get(&self, id: &str) -> Result<Option<OverrideRecord>, StoreError> {
+        let row = sqlx::query(sql!("SELECT {COLUMNS} FROM overrides WHERE id = $1"))
+            .bind(id)
+            .fetch_optional(&self.0.pool)
+            .await
+            .map_err(StoreError::database("reading an override"))?;
+        row.as_ref().map(record).transpose()
+    }
+
+    /// Takes an override back; the record of it if there was one that had not been. `entry` is about that, and is left out
+    /// when there was none.
+    pub async fn end(
+        &self,
+        id: &str,
+        now_ms: i64,
+        entry: Option<AuditEntry>,
+    ) -> Result<Option<OverrideRecord>, StoreError> {
         let failed = "ending an override";
         let mut tx = self.0.write().await?;
         let row =
@@ -70,9 +87,12 @@ impl Overrides<'_> {
                 .fetch_optional(&mut *tx)
                 .await
                 .map_err(StoreError::database(failed))?;
+        let Some(row) = row else { return Ok(None) };
+        let ended = record(&row)?;
         count_change(&mut tx).await?;
+        audit::append(&mut tx, entry).await?;
         tx.commit().await.map_err(StoreError::database(failed))?;
-        row.as_ref().map(record).transpose()
+        Ok(Some(ended))
     }
 
     /// Overrides of a repository that were not taken back, expired ones included.

@@ -3,7 +3,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{Any, Transaction};
 
-use super::{Catalog, number, text};
+use super::{AuditEntry, Catalog, audit, number, text};
 use crate::StoreError;
 
 /// Level of the hub's own policies; every other level is the id of an organisation.
@@ -57,11 +57,12 @@ impl Policies<'_> {
         row.as_ref().map(record).transpose()
     }
 
-    /// Saves the version after `record.version`, which must be the one that decides; returns the new version.
+    /// Saves the version after `record.version`, which must be the one that decides, and `entry` about it; returns the new
+    /// version.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when another version decides by now.
-    pub async fn save(&self, record: &PolicyRecord) -> Result<i64, StoreError> {
+    pub async fn save(&self, record: &PolicyRecord, entry: Option<AuditEntry>) -> Result<i64, StoreError> {
         let failed = "saving policies";
         let mut tx = self.0.write().await?;
         let version = record.version + 1;
@@ -97,6 +98,7 @@ impl Policies<'_> {
         .await
         .map_err(StoreError::database(failed))?;
         count_change(&mut tx).await?;
+        audit::append(&mut tx, entry).await?;
         tx.commit().await.map_err(StoreError::database(failed))?;
         Ok(version)
     }

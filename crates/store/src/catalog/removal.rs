@@ -3,10 +3,11 @@
 
 use std::str::FromStr;
 
+use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Transaction};
 use weighthouse_format::xet::hash::XetHash;
 
-use super::garbage::HistoryKind;
+use super::garbage::{HistoryKind, PAGE};
 use super::recodes::forget_makeup;
 use super::{Catalog, LOOKUP_KEYS, PackId, RefRecord, RepoKey, insert_rows, parsed, placeholders};
 use crate::StoreError;
@@ -46,11 +47,16 @@ impl Removal<'_> {
         self.set(&format!("UPDATE {table} SET condemned_at = $1 WHERE condemned_at > 0 AND {column} IN"), 0, keys).await
     }
 
-    /// Removes contents that were condemned at `cutoff_ms` or before, with what is known of their tensors. Returns those
-    /// that were.
-    pub(crate) async fn contents(&self, digests: &[Sha256], cutoff_ms: i64) -> Result<Vec<Sha256>, StoreError> {
+    /// Removes contents that were condemned at `cutoff_ms` or before, with what is known of their tensors, and with the
+    /// verdicts on them unless commits go on naming them (`named`). Returns those that were, and the number of verdicts.
+    pub(crate) async fn contents(
+        &self,
+        digests: &[Sha256],
+        cutoff_ms: i64,
+        named: impl Fn(&Sha256) -> bool,
+    ) -> Result<(Vec<Sha256>, u64), StoreError> {
         let failed = "removing contents";
-        let mut gone = Vec::new();
+        let (mut gone, mut verdicts) = (Vec::new(), 0);
         for batch in digests.chunks(LOOKUP_KEYS) {
             let mut tx = self.0.write().await?;
             let removed = take(&mut tx, failed, Stored::Content, batch, cutoff_ms).await?;
@@ -58,6 +64,9 @@ impl Removal<'_> {
             for statement in ["DELETE FROM repo_contents WHERE sha256 IN", "DELETE FROM base_xorbs WHERE base IN"] {
                 delete(&mut tx, failed, statement, "", &keys).await?;
             }
+            let unnamed: Vec<String> = removed.iter().filter(|one| !named(one)).map(ToString::to_string).collect();
+            delete(&mut tx, failed, "DELETE FROM repo_files WHERE sha256 IN", "", &unnamed).await?;
+            verdicts += delete(&mut tx, failed, "DELETE FROM verdicts WHERE sha256 IN", "", &unnamed).await?;
             for table in ["tensors", "repo_sources"] {
                 let head =
                     format!("DELETE FROM {table} WHERE source IN (SELECT id FROM tensor_sources WHERE digest IN");
@@ -67,7 +76,7 @@ impl Removal<'_> {
             tx.commit().await.map_err(StoreError::database(failed))?;
             gone.extend(removed);
         }
-        Ok(gone)
+        Ok((gone, verdicts))
     }
 
     /// Removes xorbs likewise, with everything that is known of them.
@@ -144,7 +153,9 @@ impl Removal<'_> {
                 .collect::<Result<_, StoreError>>()?;
             delete(&mut tx, failed, &format!("DELETE FROM {table} WHERE oid IN"), "", &keys).await?;
             if kind == HistoryKind::Tree {
-                delete(&mut tx, failed, "DELETE FROM readings WHERE tree IN", "", &keys).await?;
+                for table in ["readings", "tree_verdicts"] {
+                    delete(&mut tx, failed, &format!("DELETE FROM {table} WHERE tree IN"), "", &keys).await?;
+                }
             }
             tx.commit().await.map_err(StoreError::database(failed))?;
             gone += keys.len() as u64;
@@ -272,6 +283,38 @@ impl Removal<'_> {
         Ok((counts[0], counts[1]))
     }
 
+    /// Contents behind `after` that have verdicts and are gone, by digest: what earlier versions left, and what a scan that
+    /// was under way recorded after the removal. What a rule of retention removed is named by its commits, and stays.
+    pub(crate) async fn judged_and_gone(&self, after: &str) -> Result<Vec<String>, StoreError> {
+        let sql = format!(
+            "SELECT DISTINCT v.sha256 AS sha256 FROM verdicts v WHERE v.sha256 > $1 AND {}
+             ORDER BY v.sha256 LIMIT {PAGE}",
+            is_gone("v")
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(after).fetch_all(&self.0.pool).await;
+        let rows = rows.map_err(StoreError::database("looking for verdicts on what is gone"))?;
+        rows.iter().map(|row| super::text(row, "sha256")).collect()
+    }
+
+    /// Removes verdicts on contents that are gone. Returns how many there were; those on a content that came again stay.
+    pub(crate) async fn verdicts(&self, digests: &[String]) -> Result<u64, StoreError> {
+        let failed = "removing verdicts on what is gone";
+        let mut tx = self.0.write().await?;
+        let [files, verdicts] = ["repo_files", "verdicts"]
+            .map(|table| format!("DELETE FROM {table} WHERE {} AND sha256 IN", is_gone(table)));
+        delete(&mut tx, failed, &files, "", digests).await?;
+        let gone = delete(&mut tx, failed, &verdicts, "", digests).await?;
+        tx.commit().await.map_err(StoreError::database(failed))?;
+        Ok(gone)
+    }
+
+    /// How many verdicts there are on these contents.
+    pub(crate) async fn count_verdicts(&self, digests: &[String]) -> Result<u64, StoreError> {
+        let count = |row: &AnyRow| super::size(row, "found");
+        let statement = ("SELECT COUNT(*) AS found FROM verdicts WHERE sha256 IN", "");
+        Ok(self.0.look_up("counting verdicts", statement, digests, count).await?.into_iter().sum())
+    }
+
     /// Forgets former places of xorbs that were left at `cutoff_ms` or before.
     pub(crate) async fn former(&self, cutoff_ms: i64) -> Result<u64, StoreError> {
         let done = sqlx::query("DELETE FROM former_xorbs WHERE retired_at <= $1")
@@ -333,21 +376,32 @@ async fn take<K: ToString + FromStr>(
     rows.iter().map(|row| parsed(row, column)).collect()
 }
 
+/// Removes rows by keys. Returns how many there were.
 async fn delete(
     tx: &mut Transaction<'static, Any>,
     failed: &'static str,
     head: &str,
     tail: &str,
     keys: &[String],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
+    let mut gone = 0;
     for batch in keys.chunks(LOOKUP_KEYS) {
         let list = placeholders(1, batch.len());
-        batch
+        let done = batch
             .iter()
             .fold(sqlx::query(AssertSqlSafe(format!("{head} ({list}){tail}"))).persistent(false), |q, key| q.bind(key))
             .execute(&mut **tx)
             .await
             .map_err(StoreError::database(failed))?;
+        gone += done.rows_affected();
     }
-    Ok(())
+    Ok(gone)
+}
+
+/// That neither a content nor a rule of retention knows the content of a row.
+fn is_gone(table: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 FROM contents c WHERE c.sha256 = {table}.sha256)
+         AND NOT EXISTS (SELECT 1 FROM retired_contents r WHERE r.sha256 = {table}.sha256)"
+    )
 }

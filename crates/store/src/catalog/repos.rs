@@ -3,10 +3,10 @@
 use std::fmt;
 
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::accounts::choice;
-use super::{Catalog, insert_rows, number, parsed, placeholders, text};
+use super::{AuditEntry, Catalog, audit, insert_rows, number, parsed, placeholders, text};
 use crate::StoreError;
 use std::str::FromStr;
 
@@ -116,44 +116,19 @@ pub struct RepoQuery {
 #[derive(Debug)]
 pub struct Repos<'a>(pub(super) &'a Catalog);
 
+const ADDING: &str = "adding a repository";
 const COLUMNS: &str = "r.key, r.kind, r.id, r.owner, r.private, r.created_at, r.updated_at, r.downloads, r.facts";
 
 impl Repos<'_> {
-    /// Adds a repository.
+    /// Adds a repository without any commit, and `entry` about it.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the id is taken in any case.
-    pub async fn add(&self, repo: &RepoRecord) -> Result<(), StoreError> {
-        let failed = "adding a repository";
+    pub async fn add(&self, repo: &RepoRecord, entry: Option<AuditEntry>) -> Result<(), StoreError> {
         let mut tx = self.0.write().await?;
-        let added = sqlx::query(
-            "INSERT INTO repos (key, kind, id, folded, owner, private, created_at, updated_at, downloads, facts)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (kind, folded) DO NOTHING",
-        )
-        .bind(repo.key.as_str())
-        .bind(repo.kind.as_str())
-        .bind(&repo.id)
-        .bind(repo.id.to_lowercase())
-        .bind(&repo.owner)
-        .bind(i64::from(repo.private))
-        .bind(repo.created_at_ms)
-        .bind(repo.updated_at_ms)
-        .bind(repo.downloads)
-        .bind(&repo.facts)
-        .execute(&mut *tx)
-        .await
-        .map_err(StoreError::database(failed))?;
-        if added.rows_affected() == 0 {
-            return Err(StoreError::Exists { what: format!("{} `{}`", repo.kind, repo.id) });
-        }
-        // A new repository takes over an id that a moved one left behind.
-        sqlx::query("DELETE FROM redirects WHERE kind = $1 AND folded = $2")
-            .bind(repo.kind.as_str())
-            .bind(repo.id.to_lowercase())
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::database(failed))?;
-        tx.commit().await.map_err(StoreError::database(failed))
+        insert(&mut tx, repo).await?;
+        audit::append(&mut tx, entry).await?;
+        tx.commit().await.map_err(StoreError::database(ADDING))
     }
 
     /// Repository of an id, in any case.
@@ -212,11 +187,17 @@ impl Repos<'_> {
         .map_err(StoreError::database("finding a moved repository"))
     }
 
-    /// Gives a repository a new id and owner; the old id redirects.
+    /// Gives a repository a new id and owner, and records `entry`; the old id redirects.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the new id is taken.
-    pub async fn rename(&self, repo: &RepoRecord, id: &str, owner: &str) -> Result<(), StoreError> {
+    pub async fn rename(
+        &self,
+        repo: &RepoRecord,
+        id: &str,
+        owner: &str,
+        entry: Option<AuditEntry>,
+    ) -> Result<(), StoreError> {
         let failed = "moving a repository";
         let mut tx = self.0.write().await?;
         let moved = sqlx::query("UPDATE repos SET id = $2, folded = $3, owner = $4 WHERE key = $1")
@@ -251,19 +232,31 @@ impl Repos<'_> {
             .await
             .map_err(StoreError::database(failed))?;
         }
+        audit::append(&mut tx, entry).await?;
         tx.commit().await.map_err(StoreError::database(failed))
     }
 
-    /// Makes a repository private or public.
-    pub async fn set_private(&self, key: &RepoKey, private: bool, now_ms: i64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE repos SET private = $2, updated_at = $3 WHERE key = $1")
+    /// Makes a repository private or public, and records `entry`; one that is gone stays gone.
+    pub async fn set_private(
+        &self,
+        key: &RepoKey,
+        private: bool,
+        now_ms: i64,
+        entry: Option<AuditEntry>,
+    ) -> Result<(), StoreError> {
+        let failed = "changing a repository";
+        let mut tx = self.0.write().await?;
+        let changed = sqlx::query("UPDATE repos SET private = $2, updated_at = $3 WHERE key = $1")
             .bind(key.as_str())
             .bind(i64::from(private))
             .bind(now_ms)
-            .execute(&self.0.pool)
+            .execute(&mut *tx)
             .await
-            .map_err(StoreError::database("changing a repository"))?;
-        Ok(())
+            .map_err(StoreError::database(failed))?;
+        if changed.rows_affected() > 0 {
+            audit::append(&mut tx, entry).await?;
+        }
+        tx.commit().await.map_err(StoreError::database(failed))
     }
 
     /// Replaces what the listing knows about a repository; `parameters` is 0 where the number is not known.
@@ -304,8 +297,9 @@ impl Repos<'_> {
         Ok(())
     }
 
-    /// Removes a repository's names and history; shared bytes stay for the garbage collector.
-    pub async fn delete(&self, key: &RepoKey) -> Result<(), StoreError> {
+    /// Removes a repository's names and history, and records `entry` when it was there; shared bytes stay for the garbage
+    /// collector.
+    pub async fn delete(&self, key: &RepoKey, entry: Option<AuditEntry>) -> Result<(), StoreError> {
         let failed = "deleting a repository";
         let mut tx = self.0.write().await?;
         for statement in [
@@ -325,9 +319,12 @@ impl Repos<'_> {
             "DELETE FROM thinned_commits WHERE repo = $1",
             "DELETE FROM redirects WHERE repo = $1",
             "DELETE FROM token_repos WHERE repo = $1",
-            "DELETE FROM repos WHERE key = $1",
         ] {
             sqlx::query(statement).bind(key.as_str()).execute(&mut *tx).await.map_err(StoreError::database(failed))?;
+        }
+        let gone = sqlx::query("DELETE FROM repos WHERE key = $1").bind(key.as_str()).execute(&mut *tx).await;
+        if gone.map_err(StoreError::database(failed))?.rows_affected() > 0 {
+            audit::append(&mut tx, entry).await?;
         }
         tx.commit().await.map_err(StoreError::database(failed))
     }
@@ -420,6 +417,41 @@ impl Repos<'_> {
             .map_err(StoreError::database("checking access"))?;
         Ok(row.is_some())
     }
+}
+
+/// Adds the row of a repository.
+///
+/// # Errors
+/// [`StoreError::Exists`] when the id is taken in any case.
+pub(super) async fn insert(tx: &mut Transaction<'static, Any>, repo: &RepoRecord) -> Result<(), StoreError> {
+    let added = sqlx::query(
+        "INSERT INTO repos (key, kind, id, folded, owner, private, created_at, updated_at, downloads, facts)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (kind, folded) DO NOTHING",
+    )
+    .bind(repo.key.as_str())
+    .bind(repo.kind.as_str())
+    .bind(&repo.id)
+    .bind(repo.id.to_lowercase())
+    .bind(&repo.owner)
+    .bind(i64::from(repo.private))
+    .bind(repo.created_at_ms)
+    .bind(repo.updated_at_ms)
+    .bind(repo.downloads)
+    .bind(&repo.facts)
+    .execute(&mut **tx)
+    .await
+    .map_err(StoreError::database(ADDING))?;
+    if added.rows_affected() == 0 {
+        return Err(StoreError::Exists { what: format!("{} `{}`", repo.kind, repo.id) });
+    }
+    // A new repository takes over an id that a moved one left behind.
+    sqlx::query("DELETE FROM redirects WHERE kind = $1 AND folded = $2")
+        .bind(repo.kind.as_str())
+        .bind(repo.id.to_lowercase())
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::database(ADDING))?;
+    Ok(())
 }
 
 impl Viewer {

@@ -7,7 +7,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Catalog, RepoKey, RepoKind, Viewer, insert_rows, parsed, placeholders, size, text};
+use super::{Catalog, RepoKey, RepoKind, Viewer, insert_rows, parsed, size, text};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 
@@ -164,25 +164,9 @@ impl Tensors<'_> {
 
     /// Those tensors of a source that lie at `places`, in no particular order.
     pub async fn several(&self, digest: &Sha256, places: &[String]) -> Result<Vec<TensorRecord>, StoreError> {
-        let mut found = Vec::with_capacity(places.len());
-        for batch in places.chunks(1_000) {
-            let list = placeholders(2, batch.len());
-            let sql = format!(
-                "SELECT t.* FROM tensors t JOIN tensor_sources s ON s.id = t.source
-                 WHERE s.digest = $1 AND t.place IN ({list})"
-            );
-            let statement = sqlx::query(AssertSqlSafe(sql)).persistent(batch.len() == 1).bind(digest.to_string());
-            let rows = batch
-                .iter()
-                .fold(statement, |q, place| q.bind(place))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database("reading tensors"))?;
-            for row in &rows {
-                found.push(tensor(row)?);
-            }
-        }
-        Ok(found)
+        let head = "SELECT t.* FROM tensors t JOIN tensor_sources s ON s.id = t.source
+                    WHERE s.digest = $1 AND t.place IN";
+        self.0.look_up_in("reading tensors", (head, ""), &[&digest.to_string()], places, tensor).await
     }
 
     /// Notes which sources a commit of a repository has.

@@ -50,6 +50,7 @@ on_both_engines! {
     what_an_advisory_concerns_is_told_once
 }
 
+mod audit;
 mod policies;
 mod verdicts;
 
@@ -78,7 +79,7 @@ pub(super) async fn empty_postgres(name: &str) -> Option<Catalog> {
 
 fn user(name: &str) -> Account {
     Account {
-        id: String::new(),
+        id: fresh_id().unwrap(),
         kind: AccountKind::User,
         name: name.to_owned(),
         fullname: name.to_owned(),
@@ -86,6 +87,12 @@ fn user(name: &str) -> Account {
         admin: false,
         created_at_ms: 1,
     }
+}
+
+/// Puts an account on record.
+async fn added(catalog: &Catalog, account: Account) -> Account {
+    catalog.accounts().add(&account, None).await.unwrap();
+    account
 }
 
 fn repo(id: &str, owner: &Account, private: bool) -> RepoRecord {
@@ -134,22 +141,23 @@ async fn store(catalog: &Catalog, hashes: &[XetHash]) {
 
 async fn accounts_are_unique_without_regard_to_case(catalog: Catalog) {
     let accounts = catalog.accounts();
-    let ada = accounts.add(user("__Ada__")).await.unwrap();
-    let clash = accounts.add(Account { kind: AccountKind::Org, ..user("__ada__") }).await;
+    let ada = added(&catalog, user("__Ada__")).await;
+    let clash = accounts.add(&Account { kind: AccountKind::Org, ..user("__ada__") }, None).await;
     assert!(matches!(clash, Err(StoreError::Exists { .. })));
     assert_eq!(accounts.find("__ADA__").await.unwrap(), Some(ada.clone()));
-    let lab = accounts.add(Account { kind: AccountKind::Org, email: Some("l@b".into()), ..user("lab") }).await.unwrap();
-    accounts.set_member(&lab.id, &ada.id, Role::Read).await.unwrap();
-    accounts.set_member(&lab.id, &ada.id, Role::Admin).await.unwrap();
+    let lab = added(&catalog, Account { kind: AccountKind::Org, email: Some("l@b".into()), ..user("lab") }).await;
+    accounts.set_member(&lab.id, &ada.id, Some(Role::Read), |_| None).await.unwrap();
+    accounts.set_member(&lab.id, &ada.id, Some(Role::Admin), |_| None).await.unwrap();
     assert_eq!(accounts.role(&lab.id, &ada.id).await.unwrap(), Some(Role::Admin));
     assert_eq!(accounts.orgs_of(&ada.id).await.unwrap(), [Membership { account: lab.clone(), role: Role::Admin }]);
     assert_eq!(accounts.members_of(&lab.id).await.unwrap()[0].account, ada);
-    assert!(accounts.remove_member(&lab.id, &ada.id).await.unwrap());
+    accounts.set_member(&lab.id, &ada.id, None, |_| None).await.unwrap();
+    assert_eq!(accounts.role(&lab.id, &ada.id).await.unwrap(), None);
     assert!(accounts.orgs_of(&ada.id).await.unwrap().is_empty());
 }
 
 async fn tokens_are_found_by_their_secret_only(catalog: Catalog) {
-    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let ada = added(&catalog, user("ada")).await;
     let token = TokenRecord {
         id: fresh_id().unwrap(),
         account: ada.id.clone(),
@@ -161,28 +169,31 @@ async fn tokens_are_found_by_their_secret_only(catalog: Catalog) {
         expires_at_ms: Some(9),
         last_used_at_ms: None,
     };
-    catalog.tokens().add(&token, "hf_secret").await.unwrap();
-    assert!(matches!(catalog.tokens().add(&token, "hf_secret").await, Err(StoreError::Exists { .. })));
+    catalog.tokens().add(&token, "hf_secret", None).await.unwrap();
+    assert!(matches!(catalog.tokens().add(&token, "hf_secret", None).await, Err(StoreError::Exists { .. })));
     assert_eq!(catalog.tokens().find("hf_secret").await.unwrap(), Some((token.clone(), ada.clone())));
     assert_eq!(catalog.tokens().find("hf_other").await.unwrap(), None);
     catalog.tokens().touch(&token.id, 7).await.unwrap();
     assert_eq!(catalog.tokens().list(&ada.id).await.unwrap()[0].last_used_at_ms, Some(7));
-    assert!(catalog.tokens().revoke(&token.id).await.unwrap());
+    assert!(catalog.tokens().revoke(&token.id, None).await.unwrap());
     assert_eq!(catalog.tokens().find("hf_secret").await.unwrap(), None);
 }
 
 async fn repositories_are_listed_for_those_who_may_see_them(catalog: Catalog) {
-    let ada = catalog.accounts().add(user("ada")).await.unwrap();
-    let bob = catalog.accounts().add(user("bob")).await.unwrap();
-    let lab = catalog.accounts().add(Account { kind: AccountKind::Org, ..user("lab") }).await.unwrap();
-    catalog.accounts().set_member(&lab.id, &bob.id, Role::Read).await.unwrap();
+    let ada = added(&catalog, user("ada")).await;
+    let bob = added(&catalog, user("bob")).await;
+    let lab = added(&catalog, Account { kind: AccountKind::Org, ..user("lab") }).await;
+    catalog.accounts().set_member(&lab.id, &bob.id, Some(Role::Read), |_| None).await.unwrap();
     let open = repo("ada/Open_Model", &ada, false);
     let hidden = repo("ada/hidden", &ada, true);
     let shared = repo("lab/shared", &lab, true);
     for r in [&open, &hidden, &shared] {
-        catalog.repos().add(r).await.unwrap();
+        catalog.repos().add(r, None).await.unwrap();
     }
-    assert!(matches!(catalog.repos().add(&repo("ADA/open_model", &ada, false)).await, Err(StoreError::Exists { .. })));
+    assert!(matches!(
+        catalog.repos().add(&repo("ADA/open_model", &ada, false), None).await,
+        Err(StoreError::Exists { .. })
+    ));
     catalog.repos().set_facts(&open.key, "{\"a\":1}", &["x".into(), "license:mit".into()], 7_000).await.unwrap();
     let all = RepoQuery {
         kind: RepoKind::Model,
@@ -231,22 +242,22 @@ async fn repositories_are_listed_for_those_who_may_see_them(catalog: Catalog) {
     assert!(seen(of(&ada)).await && !seen(of(&bob)).await && !seen(Viewer::default()).await);
     catalog.packs().hold(&[xorb], &shared.key, &ada.id).await.unwrap();
     assert!(seen(of(&bob)).await && !seen(Viewer::default()).await);
-    catalog.repos().delete(&open.key).await.unwrap();
+    catalog.repos().delete(&open.key, None).await.unwrap();
     assert!(catalog.repos().find(RepoKind::Model, &open.id).await.unwrap().is_none());
 }
 
 async fn a_moved_repository_answers_under_its_old_id(catalog: Catalog) {
-    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let ada = added(&catalog, user("ada")).await;
     let first = repo("ada/first", &ada, false);
     let other = repo("ada/other", &ada, false);
-    catalog.repos().add(&first).await.unwrap();
-    catalog.repos().add(&other).await.unwrap();
-    let clash = catalog.repos().rename(&first, "ADA/other", &ada.id).await;
+    catalog.repos().add(&first, None).await.unwrap();
+    catalog.repos().add(&other, None).await.unwrap();
+    let clash = catalog.repos().rename(&first, "ADA/other", &ada.id, None).await;
     assert!(matches!(clash, Err(StoreError::Exists { .. })), "{clash:?}");
-    catalog.repos().rename(&first, "ada/second", &ada.id).await.unwrap();
+    catalog.repos().rename(&first, "ada/second", &ada.id, None).await.unwrap();
     let redirect = async |id: &str| catalog.repos().redirect(RepoKind::Model, id).await.unwrap();
     assert_eq!(redirect("ADA/First").await.as_deref(), Some("ada/second"));
-    catalog.repos().add(&repo("ada/first", &ada, false)).await.unwrap();
+    catalog.repos().add(&repo("ada/first", &ada, false), None).await.unwrap();
     assert_eq!(redirect("ada/first").await, None);
 }
 
@@ -504,10 +515,10 @@ async fn settings_are_set_and_taken_away(catalog: Catalog) {
 }
 
 async fn the_same_tensor_is_found_only_where_the_viewer_may_look(catalog: Catalog) {
-    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let ada = added(&catalog, user("ada")).await;
     let (open, hidden) = (repo("ada/open", &ada, false), repo("ada/hidden", &ada, true));
     for repo in [&open, &hidden] {
-        catalog.repos().add(repo).await.unwrap();
+        catalog.repos().add(repo, None).await.unwrap();
     }
     let tensors = catalog.tensors();
     let (first, second) = (Sha256::of(b"file 1"), Sha256::of(b"file 2"));
@@ -564,7 +575,7 @@ async fn the_same_tensor_is_found_only_where_the_viewer_may_look(catalog: Catalo
     assert_eq!(tensors.alike(&[2, 3], (&owner, &ada.id), 7).await.unwrap().len(), 7);
     assert_eq!(tensors.seen(&second, &Viewer::default()).await.unwrap(), None);
     assert_eq!(tensors.seen(&second, &owner).await.unwrap(), Some((hidden.key.clone(), commit, String::new())));
-    catalog.repos().delete(&open.key).await.unwrap();
+    catalog.repos().delete(&open.key, None).await.unwrap();
     assert!(ids(5, &[2, 3], &Viewer::default()).await.is_empty());
 }
 
@@ -582,10 +593,10 @@ async fn readings_belong_to_their_version(catalog: Catalog) {
 }
 
 async fn a_conversion_is_kept_with_its_repository(catalog: Catalog) {
-    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let ada = added(&catalog, user("ada")).await;
     let (one, two) = (repo("ada/one", &ada, false), repo("ada/two", &ada, true));
     for repo in [&one, &two] {
-        catalog.repos().add(repo).await.unwrap();
+        catalog.repos().add(repo, None).await.unwrap();
     }
     let conversions = catalog.conversions();
     let new = |repo: &RepoRecord, what: &str, account: &str| NewConversion {
@@ -647,7 +658,7 @@ async fn a_conversion_is_kept_with_its_repository(catalog: Catalog) {
     let digests = [asked.key.digest, other.key.digest, Sha256::of(b"c")];
     assert_eq!(conversions.several(&one.key, &digests).await.unwrap().len(), 2);
     assert!(conversions.several(&two.key, &digests).await.unwrap().is_empty(), "another repository has its own");
-    catalog.repos().delete(&one.key).await.unwrap();
+    catalog.repos().delete(&one.key, None).await.unwrap();
     assert!(conversions.several(&one.key, &digests).await.unwrap().is_empty());
     conversions.finish(&asked.key, &outputs, "{}", 13).await.unwrap();
     assert_eq!(conversions.get(&asked.key).await.unwrap(), None, "a late worker brings nothing back");
@@ -716,28 +727,30 @@ async fn a_feed_replaces_what_it_said_and_nothing_else(catalog: Catalog) {
     let many: Vec<String> = (0..300).map(|number| format!("L-{number:03}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let (lab, said) = feed("lab", 1, &many);
-    assert!(advisories.put_feed(&lab, &said).await.unwrap());
-    assert!(!advisories.put_feed(&lab, &said).await.unwrap(), "it says what it said");
+    assert!(advisories.put_feed(&lab, &said, None).await.unwrap());
+    assert!(!advisories.put_feed(&lab, &said, None).await.unwrap(), "it says what it said");
     assert!(catalog.jobs().get(jobs::ADVISE, super::advisories::EVERYTHING).await.unwrap().is_some());
     let (other, clash) = feed("other", 2, &["X-1", "L-299"]);
-    assert!(matches!(advisories.put_feed(&other, &clash).await, Err(StoreError::Exists { .. })));
+    assert!(matches!(advisories.put_feed(&other, &clash, None).await, Err(StoreError::Exists { .. })));
     assert_eq!(advisories.feeds().await.unwrap(), [lab]);
     assert_eq!(advisories.all().await.unwrap().len(), 300);
     let (lab, said) = feed("lab", 3, &["L-001"]);
-    assert!(advisories.put_feed(&lab, &said).await.unwrap());
+    assert!(advisories.put_feed(&lab, &said, None).await.unwrap());
     assert_eq!(advisories.all().await.unwrap(), said);
-    assert!(advisories.put_feed(&other, &clash).await.unwrap());
-    assert!(advisories.remove_feed("lab", 9).await.unwrap() && !advisories.remove_feed("lab", 9).await.unwrap());
+    assert!(advisories.put_feed(&other, &clash, None).await.unwrap());
+    assert!(
+        advisories.remove_feed("lab", 9, None).await.unwrap() && !advisories.remove_feed("lab", 9, None).await.unwrap()
+    );
     assert_eq!(advisories.get("L-001").await.unwrap(), None);
     assert_eq!(advisories.get("X-1").await.unwrap().unwrap().feed, "other");
     assert!(advisories.concern(&repo).await.unwrap());
 }
 
 async fn what_an_advisory_concerns_is_told_once(catalog: Catalog) {
-    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let ada = added(&catalog, user("ada")).await;
     let record = repo("ada/m", &ada, false);
     let key = record.key.clone();
-    catalog.repos().add(&record).await.unwrap();
+    catalog.repos().add(&record, None).await.unwrap();
     know(&catalog, &[Sha256([5; 32])]).await;
     let first = new_commit(&key, None, "first");
     catalog.commits().add(&first).await.unwrap();
@@ -768,6 +781,9 @@ async fn what_an_advisory_concerns_is_told_once(catalog: Catalog) {
     assert!(advisories.repos_with_tensors(&["05".repeat(32)]).await.unwrap().is_empty());
     assert_eq!(advisories.repos_after("", 10).await.unwrap(), std::slice::from_ref(&key));
     advisories.set_matches(&key, &second.oid, &[found(second.oid, "A")], 9).await.unwrap();
-    catalog.repos().delete(&key).await.unwrap();
-    assert!(advisories.all_matches(10).await.unwrap().is_empty() && advisories.notices(&key).await.unwrap().is_empty());
+    catalog.repos().delete(&key, None).await.unwrap();
+    assert!(
+        advisories.all_matches(None, 10).await.unwrap().is_empty()
+            && advisories.notices(&key).await.unwrap().is_empty()
+    );
 }

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::accounts::{Account, account, choice};
-use super::{Catalog, RepoKey, number, parsed, text};
+use super::{AuditEntry, Catalog, RepoKey, audit, number, parsed, text};
 use crate::StoreError;
 use crate::digest::Sha256;
 
@@ -53,11 +53,11 @@ pub struct Tokens<'a>(pub(super) &'a Catalog);
 const COLUMNS: &str = "t.id AS token_id, t.account, t.name AS token_name, t.scope, t.limited, t.automated, t.created_at AS token_created_at, t.expires_at, t.last_used_at";
 
 impl Tokens<'_> {
-    /// Adds a token whose secret is `secret`.
+    /// Adds a token whose secret is `secret`, and `entry` about it.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when that secret is in use.
-    pub async fn add(&self, token: &TokenRecord, secret: &str) -> Result<(), StoreError> {
+    pub async fn add(&self, token: &TokenRecord, secret: &str, entry: Option<AuditEntry>) -> Result<(), StoreError> {
         let failed = "adding a token";
         let mut tx = self.0.write().await?;
         let added = sqlx::query(
@@ -87,6 +87,7 @@ impl Tokens<'_> {
                 .await
                 .map_err(StoreError::database(failed))?;
         }
+        audit::append(&mut tx, entry).await?;
         tx.commit().await.map_err(StoreError::database(failed))
     }
 
@@ -120,14 +121,21 @@ impl Tokens<'_> {
         Ok(tokens)
     }
 
-    /// Removes a token by its id; `false` when there is none.
-    pub async fn revoke(&self, id: &str) -> Result<bool, StoreError> {
+    /// Removes a token by its id, and records `entry`; `false` when there is none.
+    pub async fn revoke(&self, id: &str, entry: Option<AuditEntry>) -> Result<bool, StoreError> {
+        let failed = "revoking a token";
+        let mut tx = self.0.write().await?;
         let removed = sqlx::query("DELETE FROM tokens WHERE id = $1")
             .bind(id)
-            .execute(&self.0.pool)
+            .execute(&mut *tx)
             .await
-            .map_err(StoreError::database("revoking a token"))?;
-        Ok(removed.rows_affected() > 0)
+            .map_err(StoreError::database(failed))?;
+        if removed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        audit::append(&mut tx, entry).await?;
+        tx.commit().await.map_err(StoreError::database(failed))?;
+        Ok(true)
     }
 
     /// Notes that a token was used.

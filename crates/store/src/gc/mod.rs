@@ -145,6 +145,8 @@ pub struct GcReport {
     pub removed: Rows,
     /// Rows condemned by this run.
     pub marked: Rows,
+    /// Verdicts removed, on contents that are gone.
+    pub verdicts: u64,
     /// Packs removed, and their bytes.
     pub packs: (u64, u64),
     /// Packs of which little is needed, copied into smaller ones, and the bytes that are free after the grace.

@@ -78,6 +78,7 @@ impl<'a> Run<'a> {
         }
         self.hold(lease).await?;
         self.contents(&mark).await?;
+        self.verdicts().await?;
         self.xorbs(&mark, lease).await?;
         self.packs(lease).await?;
         self.report.removed.commits = mark.removed.commits;
@@ -159,20 +160,42 @@ impl<'a> Run<'a> {
         }
         self.report.marked.contents = condemned.len() as u64;
         self.report.removed.contents = due.len() as u64;
-        if self.marker.execute {
-            let revived: Vec<String> = mark.revived.iter().map(ToString::to_string).collect();
-            removal.restore(Stored::Content, &revived).await?;
-            removal.condemn(Stored::Content, &condemned, self.marker.now_ms).await?;
-            let gone = removal.contents(&due, self.marker.cutoff_ms).await?;
-            self.report.removed.contents = gone.len() as u64;
-            for sha256 in gone {
-                if let Some((repo, rule)) = mark.thinned.get(&sha256) {
-                    let now_ms = self.marker.now_ms;
-                    self.store.catalog().retention().retire(&sha256, repo, rule, now_ms).await?;
-                }
+        let named = |sha256: &Sha256| mark.thinned.contains_key(sha256);
+        if !self.marker.execute {
+            let unnamed: Vec<String> = due.iter().filter(|one| !named(one)).map(ToString::to_string).collect();
+            self.report.verdicts = removal.count_verdicts(&unnamed).await?;
+            return Ok(());
+        }
+        let revived: Vec<String> = mark.revived.iter().map(ToString::to_string).collect();
+        removal.restore(Stored::Content, &revived).await?;
+        removal.condemn(Stored::Content, &condemned, self.marker.now_ms).await?;
+        let (gone, verdicts) = removal.contents(&due, self.marker.cutoff_ms, named).await?;
+        self.report.removed.contents = gone.len() as u64;
+        self.report.verdicts = verdicts;
+        for sha256 in gone {
+            if let Some((repo, rule)) = mark.thinned.get(&sha256) {
+                let now_ms = self.marker.now_ms;
+                self.store.catalog().retention().retire(&sha256, repo, rule, now_ms).await?;
             }
         }
         Ok(())
+    }
+
+    /// Removes verdicts on contents that are gone already.
+    async fn verdicts(&mut self) -> Result<(), StoreError> {
+        let removal = self.store.catalog().removal();
+        let mut after = String::new();
+        loop {
+            let page = removal.judged_and_gone(&after).await?;
+            self.report.verdicts += match self.marker.execute {
+                true => removal.verdicts(&page).await?,
+                false => removal.count_verdicts(&page).await?,
+            };
+            match page.last() {
+                Some(last) if page.len() == PAGE => after.clone_from(last),
+                _ => return Ok(()),
+            }
+        }
     }
 
     async fn xorbs(&mut self, mark: &Mark, lease: Option<&Lease>) -> Result<(), StoreError> {

@@ -9,7 +9,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::blob::Ingest;
-use crate::catalog::{Account, AccountKind, BlobRecord, Catalog, NewCommit, RepoKey, RepoKind, RepoRecord, fresh_id};
+use crate::catalog::{
+    Account, AccountKind, BlobRecord, Catalog, NewCommit, NewVerdict, RepoKey, RepoKind, RepoRecord, VerdictRecord,
+    fresh_id,
+};
 use crate::digest::GitOid;
 use crate::repo::commit::{Commit, Signature};
 use crate::repo::edit::TreeEdit;
@@ -47,7 +50,7 @@ impl Bench {
 
     pub(crate) async fn repo(&self, id: &str) -> RepoKey {
         let owner = Account {
-            id: String::new(),
+            id: fresh_id().unwrap(),
             kind: AccountKind::User,
             name: id.replace('/', "-"),
             fullname: String::new(),
@@ -55,7 +58,7 @@ impl Bench {
             admin: false,
             created_at_ms: 1,
         };
-        let owner = self.store.catalog().accounts().add(owner).await.unwrap();
+        self.store.catalog().accounts().add(&owner, None).await.unwrap();
         let record = RepoRecord {
             key: RepoKey::from(fresh_id().unwrap()),
             kind: RepoKind::Model,
@@ -67,7 +70,7 @@ impl Bench {
             downloads: 0,
             facts: "{}".to_owned(),
         };
-        self.store.catalog().repos().add(&record).await.unwrap();
+        self.store.catalog().repos().add(&record, None).await.unwrap();
         record.key
     }
 
@@ -192,7 +195,7 @@ async fn a_plan_changes_nothing_and_says_what_a_run_then_does() {
     bench.commit(&lab, "side", &[("b.bin", 100)]).await;
     bench.commit(&other, "main", &[("c.bin", 200)]).await;
     bench.store.catalog().refs().delete(&lab, "refs/heads/side").await.unwrap();
-    bench.store.catalog().repos().delete(&other).await.unwrap();
+    bench.store.catalog().repos().delete(&other, None).await.unwrap();
     bench.wait(25);
 
     let plan = bench.collect(false).await;
@@ -312,7 +315,7 @@ async fn a_base_and_its_dependants_go_together() {
     let (base, tuned) = (Sha256::of(&bytes_of(1)), Sha256::of(&bytes_of(100)));
     let xorb = bench.store.catalog().contents().get(&tuned).await.unwrap().unwrap().terms[0].xorb;
     bench.store.catalog().set_makeup(&xorb, "delta", &base).await;
-    bench.store.catalog().repos().delete(&lab).await.unwrap();
+    bench.store.catalog().repos().delete(&lab, None).await.unwrap();
     for _ in 0..2 {
         bench.wait(25);
         bench.collect(true).await;
@@ -509,7 +512,7 @@ proptest! {
                         bench.store.catalog().refs().delete(key, &format!("refs/heads/{branch}")).await.unwrap();
                     },
                     Event::DeleteRepo { repo } => if let Some(key) = repos.remove(&repo) {
-                        bench.store.catalog().repos().delete(&key).await.unwrap();
+                        bench.store.catalog().repos().delete(&key, None).await.unwrap();
                     },
                     Event::Branch { repo, from, to } => if let Some(key) = repos.get(&repo) {
                         let refs = bench.store.catalog().refs();
@@ -722,4 +725,69 @@ async fn a_pack_of_which_little_is_needed_is_copied_and_then_removed() {
     assert_eq!(bench.check().await, BTreeSet::from([kept.sha256]));
     let fsck = bench.store.fsck(&crate::fsck::FsckOptions { deep: true, repair: false }).await.unwrap();
     assert!(fsck.is_clean(), "{fsck:?}");
+}
+
+/// Verdicts on what is stored under these seeds, as a scan records them.
+async fn judge(bench: &Bench, repo: &RepoKey, seeds: &[u64]) {
+    let new: Vec<NewVerdict> = seeds
+        .iter()
+        .map(|seed| NewVerdict {
+            record: VerdictRecord {
+                sha256: Sha256::of(&bytes_of(*seed)),
+                path: format!("{seed}.bin"),
+                surroundings: None,
+                verdict: "unsafe".to_owned(),
+                rules: 1,
+                scanner: "1".to_owned(),
+                judged_at_ms: 7,
+                facts: "{}".to_owned(),
+            },
+            report: String::new(),
+        })
+        .collect();
+    bench.store.catalog().verdicts().add(repo, &new).await.unwrap();
+}
+
+#[tokio::test]
+async fn verdicts_go_with_what_they_are_about() {
+    let bench = Bench::new().await;
+    let lab = bench.repo("lab/model").await;
+    let kept = bench.commit(&lab, "main", &[("1.bin", 1)]).await;
+    let gone = bench.commit(&lab, "side", &[("100.bin", 100)]).await;
+    judge(&bench, &lab, &[1, 100]).await;
+    let verdicts = bench.store.catalog().verdicts();
+    for commit in [kept, gone] {
+        let tree = bench.store.catalog().commits().get(&lab, &commit).await.unwrap().unwrap().tree;
+        verdicts.set_tree(&tree, 1, "{}").await.unwrap();
+    }
+    bench.store.catalog().refs().delete(&lab, "refs/heads/side").await.unwrap();
+    bench.wait(25);
+    assert_eq!(bench.collect(true).await.verdicts, 0, "what waits for the end of the grace keeps its verdict");
+    bench.wait(25);
+    let plan = bench.collect(false).await;
+    let run = bench.collect(true).await;
+    assert_eq!((plan.verdicts, run.verdicts), (1, 1));
+    for table in ["contents", "verdicts", "repo_files", "tree_verdicts"] {
+        assert_eq!(bench.count(table).await, 1, "{table}");
+    }
+    // A scan that was under way comes too late, and what earlier versions left is found too.
+    judge(&bench, &lab, &[100]).await;
+    assert_eq!((bench.collect(false).await.verdicts, bench.collect(true).await.verdicts), (1, 1));
+    assert_eq!(bench.count("verdicts").await, 1);
+    let left = verdicts.of_content(&lab, &Sha256::of(&bytes_of(1))).await.unwrap();
+    assert!(left.len() == 1 && left[0].1.is_some(), "{left:?}");
+    assert_eq!(bench.collect(true).await.verdicts, 0);
+}
+
+#[tokio::test]
+async fn what_a_rule_of_retention_removed_keeps_its_verdict() {
+    let bench = Bench::new().await;
+    let lab = bench.repo("lab/model").await;
+    bench.commit(&lab, "main", &[("1.bin", 1)]).await;
+    judge(&bench, &lab, &[1, 100]).await;
+    // Its commits go on naming it, and people see it there.
+    let gone = Sha256::of(&bytes_of(100));
+    bench.store.catalog().retention().retire(&gone, &lab, "keep 1", 5).await.unwrap();
+    assert_eq!(bench.collect(true).await.verdicts, 0);
+    assert_eq!(bench.count("verdicts").await, 2);
 }

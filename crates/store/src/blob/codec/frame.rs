@@ -37,21 +37,30 @@ thread_local! {
 
 /// A frame of `bytes`; nothing when zstd refuses.
 pub fn compress(bytes: &[u8], style: Style) -> Vec<u8> {
+    // Not filled with zeros first.
+    let mut out = Vec::with_capacity(compress_bound(bytes.len()));
+    compress_to(bytes, style, &mut out);
+    out
+}
+
+/// The same in a buffer, which is emptied first and grows as it must.
+pub fn compress_to(bytes: &[u8], style: Style, out: &mut Vec<u8>) {
+    out.clear();
+    out.reserve(compress_bound(bytes.len()));
     let kept: &'static LocalKey<RefCell<Option<CCtx<'static>>>> = match style {
         Style::Literals => &LITERALS,
         Style::Runs => &RUNS,
         Style::Text(Level::Fast) => &TEXT,
         // Its tables have several megabytes, which no thread keeps.
-        Style::Text(Level::Cold) => return with(&mut context(style), bytes),
+        Style::Text(Level::Cold) => return with(&mut context(style), bytes, out),
     };
-    kept.with_borrow_mut(|slot| with(slot.get_or_insert_with(|| context(style)), bytes))
+    kept.with_borrow_mut(|slot| with(slot.get_or_insert_with(|| context(style)), bytes, out));
 }
 
-fn with(context: &mut CCtx, bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![0; compress_bound(bytes.len())];
-    let written = context.compress2(&mut out[..], bytes);
-    out.truncate(written.unwrap_or(0));
-    out
+fn with(context: &mut CCtx, bytes: &[u8], out: &mut Vec<u8>) {
+    if context.compress2(out, bytes).is_err() {
+        out.clear();
+    }
 }
 
 fn context(style: Style) -> CCtx<'static> {

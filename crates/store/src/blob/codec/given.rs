@@ -32,8 +32,7 @@ pub fn encode(raw: &[u8], dtype: Dtype, base: Option<(&[u8], Dtype)>, out: &mut 
     }
     out.push(base.map_or(NONE, |(_, dtype)| kind::code(dtype)));
     out.extend(crc_fast::crc32_iscsi(raw).to_le_bytes());
-    let planes = planes::split(raw, kind);
-    let Some(top) = planes.first() else { return false };
+    let top = planes::top(raw, kind);
     let given = base.map_or_else(|| vec![0; top.len()], |(base, dtype)| exponents(base, Kind::of(dtype)));
     if given.len() != top.len() {
         return false;
@@ -42,8 +41,8 @@ pub fn encode(raw: &[u8], dtype: Dtype, base: Option<(&[u8], Dtype)>, out: &mut 
     let sizes = own.chunks(SEGMENT).map(|segment| segment.iter().map(|&e| context::unit(e, kind)).sum::<f32>());
     let scales = context::scales(sizes);
     let (mut with, mut without) = (Vec::new(), Vec::new());
-    context::encode(top, &given, &scales, Level::Cold, &mut with);
-    context::encode(top, &given, &vec![0; scales.len()], Level::Cold, &mut without);
+    context::encode(&top, &given, &scales, Level::Cold, &mut with);
+    context::encode(&top, &given, &vec![0; scales.len()], Level::Cold, &mut without);
     out.extend(if with.len() < without.len() { with } else { without });
     planes::encode_from(raw, kind, Level::Cold, 1, out);
     true

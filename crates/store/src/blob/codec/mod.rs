@@ -67,6 +67,8 @@ mod tests;
 pub use choose::{Base, Plan, Sample, encode_tensor};
 pub use error::CodecError;
 
+use std::str::FromStr;
+
 use weighthouse_format::Dtype;
 
 use kind::Kind;
@@ -77,12 +79,33 @@ pub const BLOCK_BYTES: usize = 256 << 10;
 pub const MAX_BLOCK_BYTES: usize = 1 << 20;
 
 /// How much time may be spent for size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Level {
     /// For data that is read often: decoding keeps up with a network.
+    #[default]
     Fast,
     /// For archives: some per cent smaller, several times slower.
     Cold,
+}
+
+impl Level {
+    /// The spelling in settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Cold => "cold",
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = [Self::Fast, Self::Cold].into_iter().find(|level| level.as_str() == text);
+        found.ok_or_else(|| "it must be `fast` or `cold`".to_owned())
+    }
 }
 
 /// How a block is stored.

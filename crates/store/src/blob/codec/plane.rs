@@ -7,6 +7,7 @@
 //! | 5 | | raw: the bytes; constant: one byte; zstd: one frame; range coder: table of [`super::freq`], then the stream of [`super::rans`] |
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use super::bits::{BitReader, BitWriter};
 use super::error::CodecError;
@@ -58,17 +59,26 @@ pub fn encode(plane: &[u8], level: Level, out: &mut Vec<u8>) {
     out[at + 1..at + 5].copy_from_slice(&len.to_le_bytes());
 }
 
+thread_local! {
+    /// The frame that is being tried.
+    static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 fn encode_varied(plane: &[u8], level: Level, out: &mut Vec<u8>) -> u8 {
+    FRAME.with_borrow_mut(|zstd| encode_with(zstd, plane, level, out))
+}
+
+fn encode_with(zstd: &mut Vec<u8>, plane: &[u8], level: Level, out: &mut Vec<u8>) -> u8 {
     let at = out.len();
+    zstd.clear();
     let sample = sample(plane);
     let counts = count(&sample);
     let ideal = freq::entropy_bits(&counts) / 8.0;
     if ideal * 100.0 < sample.len() as f64 * WORTH_PERCENT {
         // Where one byte has most of a plane there are runs of it, and Huffman codes lose most.
         let skewed = counts.iter().any(|&count| count as usize > sample.len() * 6 / 10);
-        let mut zstd = Vec::new();
         if level == Level::Fast || skewed {
-            zstd = frame::compress(plane, if skewed { Style::Runs } else { Style::Literals });
+            frame::compress_to(plane, if skewed { Style::Runs } else { Style::Literals }, zstd);
         }
         if level == Level::Cold || skewed {
             range(plane, out);
@@ -81,7 +91,7 @@ fn encode_varied(plane: &[u8], level: Level, out: &mut Vec<u8>) -> u8 {
         }
         out.truncate(at);
         if !zstd.is_empty() && zstd.len() < plane.len() {
-            out.extend(zstd);
+            out.extend_from_slice(zstd);
             return ZSTD;
         }
     }

@@ -4,10 +4,17 @@
 //! planes follow each other from the top byte down, each as [`super::plane`] writes it; those of quantised blocks in the
 //! order of their fields. Bytes behind the last whole element, which only text has, are a last plane.
 
+use std::cell::RefCell;
+
 use super::Level;
 use super::error::CodecError;
 use super::kind::Kind;
 use super::plane;
+
+thread_local! {
+    /// Planes of the block that is being coded. Fresh memory for each would cost more than taking it apart.
+    static SPLIT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Appends the planes of a block.
 pub fn encode(raw: &[u8], kind: Kind, level: Level, out: &mut Vec<u8>) {
@@ -16,41 +23,69 @@ pub fn encode(raw: &[u8], kind: Kind, level: Level, out: &mut Vec<u8>) {
 
 /// Appends the planes but for the first `skip`.
 pub fn encode_from(raw: &[u8], kind: Kind, level: Level, skip: usize, out: &mut Vec<u8>) {
-    for plane in split(raw, kind).iter().skip(skip) {
-        plane::encode(plane, level, out);
-    }
-}
-
-/// The planes of a block, from the top byte down.
-pub fn split(raw: &[u8], kind: Kind) -> Vec<Vec<u8>> {
-    if kind.runs.is_empty() {
-        return match kind.word {
-            2 => split_words(raw, |word, shift| (u16::from_le_bytes(word).rotate_left(1) >> shift) as u8),
-            4 => split_words(raw, |word, shift| (u32::from_le_bytes(word).rotate_left(1) >> shift) as u8),
-            8 => split_words(raw, |word, shift| (u64::from_le_bytes(word).rotate_left(1) >> shift) as u8),
-            _ => vec![raw.to_vec()],
+    if kind.word == 1 && kind.runs.is_empty() {
+        return if skip == 0 {
+            plane::encode(raw, level, out)
         };
     }
-    let blocks = raw.chunks_exact(kind.unit());
-    let rest = blocks.remainder();
-    let mut planes = Vec::with_capacity(kind.runs.len() + 1);
-    let mut begin = 0;
-    for &run in kind.runs {
-        planes.push(blocks.clone().flat_map(|block| &block[begin..begin + run]).copied().collect());
-        begin += run;
-    }
-    if !rest.is_empty() {
-        planes.push(rest.to_vec());
-    }
-    planes
+    SPLIT.with_borrow_mut(|split| {
+        split.resize(raw.len(), 0);
+        for plane in split_into(split, raw, kind).into_iter().skip(skip) {
+            plane::encode(plane, level, out);
+        }
+    });
 }
 
-fn split_words<const N: usize>(raw: &[u8], byte: impl Fn([u8; N], u32) -> u8) -> Vec<Vec<u8>> {
-    let (words, rest) = raw.as_chunks::<N>();
-    let plane = |plane: usize| words.iter().map(|word| byte(*word, 8 * (N - 1 - plane) as u32)).collect();
-    let mut planes: Vec<Vec<u8>> = (0..N).map(plane).collect();
-    if !rest.is_empty() {
-        planes.push(rest.to_vec());
+/// The top plane of a block.
+pub fn top(raw: &[u8], kind: Kind) -> Vec<u8> {
+    let mut split = vec![0; raw.len()];
+    let len = split_into(&mut split, raw, kind).first().map_or(0, |plane| plane.len());
+    split.truncate(len);
+    split
+}
+
+/// Writes the planes of a block to `split`, which is as long, one after another from the top byte down.
+fn split_into<'a>(split: &'a mut [u8], raw: &[u8], kind: Kind) -> Vec<&'a mut [u8]> {
+    let mut rest = split;
+    let cut = |len| rest.split_off_mut(..len).unwrap_or_default();
+    let mut planes: Vec<&mut [u8]> = lens(kind, raw.len()).into_iter().map(cut).collect();
+    match (kind.runs, kind.word, planes.as_mut_slice()) {
+        ([], 2, [a, b, ..]) => {
+            for ((word, a), b) in raw.as_chunks::<2>().0.iter().zip(&mut **a).zip(&mut **b) {
+                [*a, *b] = u16::from_le_bytes(*word).rotate_left(1).to_be_bytes();
+            }
+        }
+        ([], 4, planes) => {
+            // Four passes, each of which the compiler does many words at a time, are faster than one.
+            for (at, plane) in (0..4).zip(planes) {
+                for (byte, word) in plane.iter_mut().zip(raw.as_chunks::<4>().0) {
+                    *byte = (u32::from_le_bytes(*word).rotate_left(1) >> (24 - 8 * at)) as u8;
+                }
+            }
+        }
+        ([], 8, planes) => {
+            for (i, word) in raw.as_chunks::<8>().0.iter().enumerate() {
+                for (plane, byte) in planes.iter_mut().zip(u64::from_le_bytes(*word).rotate_left(1).to_be_bytes()) {
+                    plane[i] = byte;
+                }
+            }
+        }
+        ([], _, planes) => planes.iter_mut().for_each(|plane| plane.copy_from_slice(&raw[..plane.len()])),
+        (runs, ..) => {
+            let mut begin = 0;
+            for (&run, plane) in runs.iter().zip(&mut planes) {
+                for (bytes, block) in plane.chunks_exact_mut(run).zip(raw.chunks_exact(kind.unit())) {
+                    bytes.copy_from_slice(&block[begin..begin + run]);
+                }
+                begin += run;
+            }
+        }
+    }
+    let rest = raw.len() % kind.unit();
+    if rest > 0
+        && let Some(last) = planes.last_mut()
+    {
+        last.copy_from_slice(&raw[raw.len() - rest..]);
     }
     planes
 }

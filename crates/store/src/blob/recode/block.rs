@@ -11,7 +11,7 @@ use weighthouse_format::xet::hash::XetHash;
 use weighthouse_format::xet::xorb::XorbListing;
 
 use super::super::blocks::{self, BlockBase, Blocks, MAX_BASES, MAX_BLOCKS, StoredBlock};
-use super::super::codec::{self, Block, Codec, Level, Plan, Sample};
+use super::super::codec::{self, Block, Level, Plan, Sample};
 use super::super::index::Place;
 use super::super::ingest::blocking;
 use super::bases::{Base, Bases};
@@ -147,11 +147,6 @@ impl Store {
             len.is_some_and(|end| end <= found.size_bytes)
         });
         let plan = self.choose(&data, run.dtype, base.as_ref(), level).await?;
-        // A base that needs a base itself may only be repeated: what is no repetition is coded alone.
-        let alone = match &base {
-            Some((found, _)) if found.depth > 0 => Some(self.choose(&data, run.dtype, None, level).await?),
-            _ => None,
-        };
         let step = codec::block_bytes(run.dtype);
         let mut begin = 0;
         while begin < data.len() {
@@ -172,12 +167,7 @@ impl Store {
                         scaled(number * step, dtype, base)..scaled(number * step + piece.len(), dtype, base)
                     });
                     let base = beside_window.as_ref().zip(from).and_then(|(bytes, range)| bytes.get(range));
-                    let mut block = plan.encode_block(piece, base);
-                    let leans = block.descriptor.codec != Codec::Derived && block.descriptor.needs_base(&block.bytes);
-                    if let Some(alone) = alone.filter(|_| leans) {
-                        block = alone.encode_block(piece, None);
-                    }
-                    out.push(block);
+                    out.push(plan.encode_block(piece, base));
                 }
                 out
             })

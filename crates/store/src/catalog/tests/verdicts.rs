@@ -8,6 +8,7 @@ on_both_engines! {
     a_content_waits_from_the_moment_of_its_commit
     newer_rules_win_whoever_comes_last
     everything_is_asked_for_once_for_each_version_of_the_rules
+    what_is_not_safe_is_paged_in_the_order_of_repositories_and_paths
 }
 
 fn verdict(sha256: u8, path: &str, word: &str, rules: u32) -> NewVerdict {
@@ -71,7 +72,7 @@ async fn a_content_waits_from_the_moment_of_its_commit(catalog: Catalog) {
     // What another repository makes of the same content is its own affair.
     let other = RepoKey::from("other".to_owned());
     assert!(verdicts.of_content(&other, &content).await.unwrap().is_empty());
-    catalog.repos().delete(&repo).await.unwrap();
+    catalog.repos().delete(&repo, None).await.unwrap();
     assert!(verdicts.of_content(&repo, &content).await.unwrap().is_empty());
 }
 
@@ -88,9 +89,9 @@ async fn newer_rules_win_whoever_comes_last(catalog: Catalog) {
 }
 
 async fn everything_is_asked_for_once_for_each_version_of_the_rules(catalog: Catalog) {
-    let ada = catalog.accounts().add(user("ada")).await.unwrap();
+    let ada = added(&catalog, user("ada")).await;
     let record = repo("ada/m", &ada, false);
-    catalog.repos().add(&record).await.unwrap();
+    catalog.repos().add(&record, None).await.unwrap();
     let repo = record.key;
     let first = new_commit(&repo, None, "first");
     know(&catalog, &[Sha256([5; 32])]).await;
@@ -106,4 +107,37 @@ async fn everything_is_asked_for_once_for_each_version_of_the_rules(catalog: Cat
     assert_eq!(verdicts.ask_for_all(10).await.unwrap(), 2);
     // A server that still has older rules changes nothing.
     assert_eq!(verdicts.ask_for_all(9).await.unwrap(), 0);
+}
+
+async fn what_is_not_safe_is_paged_in_the_order_of_repositories_and_paths(catalog: Catalog) {
+    let owner = added(&catalog, user("ada")).await;
+    let other = added(&catalog, user("bob")).await;
+    let mut repos = Vec::new();
+    for (name, owner) in [("B/z", &owner), ("a/y", &owner), ("c/x", &other)] {
+        let record = repo(name, owner, false);
+        catalog.repos().add(&record, None).await.unwrap();
+        repos.push(record.key);
+    }
+    let verdicts = catalog.verdicts();
+    for key in &repos {
+        let new = [verdict(1, "sub/b.bin", "unsafe", 1), verdict(2, "a.bin", "error", 1), verdict(3, "ok", "safe", 1)];
+        verdicts.add(key, &new).await.unwrap();
+    }
+    // The same bytes wait under a name that nobody has looked at.
+    verdicts.wait(&repos[0], &[(Sha256([1; 32]), "new.txt".to_owned())]).await.unwrap();
+    let list = async |owner: Option<&str>, page: u32| {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let part = catalog.quarantine().candidates(owner, after.as_ref(), page).await.unwrap();
+            let Some(last) = part.last() else { return found };
+            after = Some(last.place.clone());
+            found.extend(part.iter().map(|one| format!("{} {}", one.place.folded, one.place.path)));
+        }
+    };
+    let own = ["a/y a.bin", "a/y sub/b.bin", "b/z a.bin", "b/z new.txt", "b/z sub/b.bin"];
+    for page in [1, 2, 50] {
+        assert_eq!(list(Some(&owner.id), page).await, own);
+        assert_eq!(list(None, page).await.len(), 7);
+    }
+    assert!(list(Some("nobody"), 9).await.is_empty());
 }
