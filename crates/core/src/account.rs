@@ -57,7 +57,7 @@ impl Hub {
     async fn add_account(&self, kind: AccountKind, new: NewAccount) -> Result<Account, Error> {
         names::check_account(&new.name)?;
         let account = Account {
-            id: String::new(),
+            id: fresh_id()?,
             kind,
             fullname: new.fullname.unwrap_or_else(|| new.name.clone()),
             name: new.name,
@@ -65,12 +65,12 @@ impl Hub {
             admin: new.admin,
             created_at_ms: self.now_ms(),
         };
-        let account = self.catalog().accounts().add(account).await?;
         let (name, org) = match kind {
             AccountKind::User => ("user.create", String::new()),
             AccountKind::Org => ("org.create", account.id.clone()),
         };
-        self.record_local(event(name, org, &account.name, json!({ "admin": account.admin }))).await?;
+        let event = event(name, org, &account.name, json!({ "admin": account.admin }));
+        self.catalog().accounts().add(&account, Some(self.audited_here(event))).await?;
         Ok(account)
     }
 
@@ -108,21 +108,18 @@ impl Hub {
     pub async fn set_member(&self, org: &str, user: &str, role: Option<Role>) -> Result<(), Error> {
         let org = self.account_of_kind(AccountKind::Org, org).await?;
         let user = self.account_of_kind(AccountKind::User, user).await?;
-        let former = self.catalog().accounts().role(&org.id, &user.id).await?;
-        match role {
-            Some(role) => self.catalog().accounts().set_member(&org.id, &user.id, role).await?,
-            None => {
-                self.catalog().accounts().remove_member(&org.id, &user.id).await?;
-            }
-        }
-        self.callers().clear();
-        let name = match (former, role) {
-            (None, Some(_)) => "org.add_member",
-            (Some(_), Some(_)) => "org.change_role",
-            (_, None) => "org.remove_member",
+        let entry = |former: Option<Role>| {
+            let name = match (former, role) {
+                (None, Some(_)) => "org.add_member",
+                (Some(_), Some(_)) => "org.change_role",
+                (_, None) => "org.remove_member",
+            };
+            let detail = json!({ "org": org.name, "role": role.map(Role::as_str), "former": former.map(Role::as_str) });
+            Some(self.audited_here(event(name, org.id.clone(), &user.name, detail)))
         };
-        let detail = json!({ "org": org.name, "role": role.map(Role::as_str), "former": former.map(Role::as_str) });
-        self.record_local(event(name, org.id, &user.name, detail)).await
+        self.catalog().accounts().set_member(&org.id, &user.id, role, entry).await?;
+        self.callers().clear();
+        Ok(())
     }
 
     /// Members of an organisation, by name.
@@ -166,12 +163,12 @@ impl Hub {
             expires_at_ms: new.lifetime_ms.map(|ms| now_ms.saturating_add(ms)),
             last_used_at_ms: None,
         };
-        self.catalog().tokens().add(&token, &secret).await?;
         let detail = json!({
             "id": token.id, "name": token.name, "scope": token.scope.as_str(), "automated": token.automated,
             "limited": token.repos.is_some(), "expires_at_ms": token.expires_at_ms,
         });
-        self.record_local(event("token.create", String::new(), &user.name, detail)).await?;
+        let entry = self.audited_here(event("token.create", String::new(), &user.name, detail));
+        self.catalog().tokens().add(&token, &secret, Some(entry)).await?;
         Ok((token, secret))
     }
 
@@ -183,11 +180,12 @@ impl Hub {
 
     /// Makes a token invalid at once.
     pub async fn revoke_token(&self, id: &str) -> Result<(), Error> {
-        if !self.catalog().tokens().revoke(id).await? {
+        let entry = self.audited_here(event("token.revoke", String::new(), id, json!({})));
+        if !self.catalog().tokens().revoke(id, Some(entry)).await? {
             return Err(Error::NotFound { what: "token", name: names::shorten(id) });
         }
         self.callers().clear();
-        self.record_local(event("token.revoke", String::new(), id, json!({}))).await
+        Ok(())
     }
 
     /// Makes the first administrator, if the hub has no user yet, and returns the secret of their token.

@@ -9,6 +9,7 @@
 //! A scan says what a file could do; an advisory is the word of whoever runs a feed, so that only administrators of the hub
 //! say which feeds count.
 
+mod cache;
 mod feeds;
 mod review;
 #[cfg(test)]
@@ -16,19 +17,20 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use weighthouse_store::catalog::{FeedRecord, MatchRecord};
+use weighthouse_store::catalog::{FeedRecord, MatchRecord, RepoKey, RepoRecord};
 use weighthouse_store::digest::GitOid;
 
 pub use weighthouse_trust::advisory::{Advisory, Affected, Evidence};
 
 use crate::access::{Caller, Repo};
 use crate::revision::Revision;
-use crate::{Error, Hub};
+use crate::{Error, Hub, RepoKind};
 
-pub use feeds::Imported;
+pub(crate) use cache::AdviceCache;
+pub use feeds::{FeedSource, Imported};
 
 /// Most matches in one answer.
-const MAX_MATCHES: u32 = 10_000;
+const MAX_MATCHES: usize = 1_000;
 
 /// An advisory that concerns a revision.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,10 +59,32 @@ pub struct Notice {
 /// A repository that an advisory concerns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConcernedRepo {
+    /// Kind of the repository.
+    pub kind: RepoKind,
     /// Id of the repository.
-    pub repo: String,
+    pub id: String,
     /// Why, and where.
     pub concern: Concern,
+}
+
+/// A part of what advisories concern.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConcernedList {
+    /// By advisory.
+    pub matches: Vec<ConcernedRepo>,
+    /// Where the list goes on; `None` at its end.
+    pub next: Option<String>,
+}
+
+/// A feed, and what it concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedStatus {
+    /// The feed.
+    pub feed: FeedRecord,
+    /// Repositories that its advisories concern.
+    pub repos: u64,
+    /// Commits that they concern.
+    pub commits: u64,
 }
 
 impl Hub {
@@ -118,17 +142,58 @@ impl Hub {
         Ok(records.iter().filter_map(|record| read(&record.document)).collect())
     }
 
-    /// Everything that an advisory concerns, at most 10,000 answers. For orders given on the machine itself.
-    pub async fn concerned(&self) -> Result<Vec<ConcernedRepo>, Error> {
+    /// Fails unless the caller may say which feeds count.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] for whoever does not administrate the hub.
+    pub fn require_advisories(&self, caller: &Caller) -> Result<(), Error> {
+        if caller.is_admin() {
+            return Ok(());
+        }
+        Err(Error::Denied { action: "say which advisories count: that is for administrators of the hub".to_owned() })
+    }
+
+    /// Feeds and how much they concern, by name; the caller answers for who sees them.
+    pub async fn feed_statuses(&self) -> Result<Vec<FeedStatus>, Error> {
+        let counts = self.catalog().advisories().concerned_by_feed().await?;
+        let status = |feed: FeedRecord| {
+            let found = counts.iter().find(|count| count.feed == feed.name);
+            FeedStatus {
+                repos: found.map_or(0, |found| found.repos),
+                commits: found.map_or(0, |found| found.commits),
+                feed,
+            }
+        };
+        Ok(self.feeds().await?.into_iter().map(status).collect())
+    }
+
+    /// What advisories concern, in parts; the caller answers for who sees it. `after` is [`ConcernedList::next`] of the part
+    /// before.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when `after` is no such place.
+    pub async fn concerned(&self, after: Option<&str>, limit: usize) -> Result<ConcernedList, Error> {
+        let limit = limit.clamp(1, MAX_MATCHES);
+        let place = after.map(read_place).transpose()?;
+        let place = place.as_ref().map(|(advisory, repo, commit)| (advisory.as_str(), repo, commit));
+        let found = self.catalog().advisories().all_matches(place, u32::try_from(limit).unwrap_or(1)).await?;
+        let next = found.last().filter(|_| found.len() == limit);
+        let next = next.map(|last| format!("{} {} {}", last.advisory, last.repo, last.commit));
+        let mut list = ConcernedList { matches: Vec::with_capacity(found.len()), next };
         let mut known = BTreeMap::new();
-        let mut out = Vec::new();
-        for record in self.catalog().advisories().all_matches(MAX_MATCHES).await? {
-            let Some(repo) = self.catalog().repos().get(&record.repo).await? else { continue };
+        let mut repos: BTreeMap<String, Option<RepoRecord>> = BTreeMap::new();
+        for record in found {
+            let key = record.repo.as_str();
+            if !repos.contains_key(key) {
+                repos.insert(key.to_owned(), self.catalog().repos().get(&record.repo).await?);
+            }
+            let Some(Some(repo)) = repos.get(key) else { continue };
+            let (kind, id) = (repo.kind, repo.id.clone());
             if let Some(concern) = self.concern(record, &mut known).await? {
-                out.push(ConcernedRepo { repo: review::name_of(&repo), concern });
+                list.matches.push(ConcernedRepo { kind, id, concern });
             }
         }
-        Ok(out)
+        Ok(list)
     }
 
     fn require_owner(&self, caller: &Caller, repo: &Repo) -> Result<(), Error> {
@@ -159,6 +224,15 @@ impl Hub {
         known.insert(id.to_owned(), found.clone());
         Ok(found)
     }
+}
+
+fn read_place(text: &str) -> Result<(String, RepoKey, GitOid), Error> {
+    let read = || {
+        let mut parts = text.splitn(3, ' ');
+        let (advisory, repo, commit) = (parts.next()?, parts.next()?, parts.next()?);
+        Some((advisory.to_owned(), RepoKey::from(repo.to_owned()), commit.parse().ok()?))
+    };
+    read().ok_or_else(|| Error::Malformed(format!("`{}` is no place in this list", crate::names::shorten(text))))
 }
 
 /// An advisory as it is kept.

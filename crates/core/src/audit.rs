@@ -2,10 +2,12 @@
 //!
 //! A row is a line of JSON. It names the SHA-256 of the line before, so that no row can be changed or taken out without
 //! everything after it being written anew; keep the hash of the newest row somewhere else, and even that shows.
+//!
+//! Whoever changes something hands the row about it to the catalog together with the change.
 
 use serde::Serialize;
 use serde_json::Value;
-use weighthouse_store::catalog::{AuditQuery, AuditRecord, NewAudit};
+use weighthouse_store::catalog::{AuditEntry, AuditQuery, AuditRecord, NewAudit};
 use weighthouse_store::digest::Sha256;
 
 use crate::access::Caller;
@@ -68,28 +70,22 @@ pub struct Chain {
 
 impl Hub {
     pub(crate) async fn record(&self, caller: &Caller, event: Event) -> Result<(), Error> {
-        self.record_all(&[(caller.clone(), event)]).await
+        self.record_all(vec![(caller.clone(), event)]).await
     }
 
-    /// Records an order given on the machine itself.
-    pub(crate) async fn record_local(&self, event: Event) -> Result<(), Error> {
-        let now_ms = self.now_ms();
-        let actor = || Actor { name: "", kind: "machine", token: None };
-        let row = row(now_ms, "", &event);
-        Ok(self
-            .catalog()
-            .audit()
-            .append(&[row], |_, seq, previous| line(&event, now_ms, actor(), None, seq, previous))
-            .await?)
+    /// Records what changes nothing in the catalog.
+    pub(crate) async fn record_all(&self, events: Vec<(Caller, Event)>) -> Result<(), Error> {
+        let entries = events.into_iter().map(|(caller, event)| self.audited(&caller, event)).collect();
+        Ok(self.catalog().audit().append(entries).await?)
     }
 
-    pub(crate) async fn record_all(&self, events: &[(Caller, Event)]) -> Result<(), Error> {
+    /// The row about something that a caller does.
+    pub(crate) fn audited(&self, caller: &Caller, event: Event) -> AuditEntry {
         let now_ms = self.now_ms();
-        let name = |caller: &Caller| caller.account().map(|account| account.name.clone()).unwrap_or_default();
-        let rows: Vec<_> = events.iter().map(|(caller, event)| row(now_ms, &name(caller), event)).collect();
-        let body = |index: usize, seq: i64, previous: &str| {
-            let Some((caller, event)) = events.get(index) else { return String::new() };
-            let name = name(caller);
+        let name = caller.account().map(|account| account.name.clone()).unwrap_or_default();
+        let row = row(now_ms, &name, &event);
+        let caller = caller.clone();
+        AuditEntry::new(row, move |seq, previous| {
             let token = caller.token().map(|token| token.id.as_str());
             let kind = match (caller.account(), token) {
                 (None, _) => "stranger",
@@ -98,9 +94,16 @@ impl Hub {
                 _ => "user",
             };
             let actor = Actor { name: &name, kind, token };
-            line(event, now_ms, actor, caller.address(), seq, previous)
-        };
-        Ok(self.catalog().audit().append(&rows, body).await?)
+            line(&event, now_ms, actor, caller.address(), seq, previous)
+        })
+    }
+
+    /// The row about an order given on the machine itself.
+    pub(crate) fn audited_here(&self, event: Event) -> AuditEntry {
+        let now_ms = self.now_ms();
+        AuditEntry::new(row(now_ms, "", &event), move |seq, previous| {
+            line(&event, now_ms, Actor { name: "", kind: "machine", token: None }, None, seq, previous)
+        })
     }
 
     /// Rows of the audit log, the newest first.

@@ -75,6 +75,8 @@ pub struct PendingCommit {
     operations: Vec<Operation>,
     /// New text of `.gitattributes`, when this commit brings one.
     attributes: Option<Bytes>,
+    /// Whether the repository comes into being with this commit.
+    founds: bool,
     fingerprint: sha2::Sha256,
 }
 
@@ -115,12 +117,18 @@ impl Hub {
             ingest: Ingest::new(self.store()),
             operations: Vec::new(),
             attributes: None,
+            founds: false,
             fingerprint,
         })
     }
 }
 
 impl PendingCommit {
+    /// Lets the repository, which is not on record yet, come into being with this commit, its first.
+    pub(crate) fn founding(self) -> Self {
+        Self { founds: true, ..self }
+    }
+
     /// Adds or replaces a file whose bytes go into git's history.
     ///
     /// # Errors
@@ -317,7 +325,12 @@ impl PendingCommit {
             fingerprint: fingerprint.to_owned(),
             now_ms,
         };
-        catalog.commits().add(&new).await?;
+        if self.founds {
+            let entry = self.hub.repo_created(&self.caller, &self.repo.record);
+            catalog.commits().found(&self.repo.record, &new, Some(entry)).await?;
+        } else {
+            catalog.commits().add(&new).await?;
+        }
         self.hub.known_commit(key, oid).await
     }
 

@@ -17,6 +17,7 @@ use weighthouse_store::{Blobs, Clock, FolderLock, Store};
 
 use crate::Error;
 use crate::access::CallerCache;
+use crate::advisories::AdviceCache;
 use crate::browse::FileCache;
 use crate::checkpoints::Readers;
 use crate::comparisons::{DocumentCache, document_cache};
@@ -24,7 +25,7 @@ use crate::conversions::OfferCache;
 use crate::gate::{Gate, Scanner};
 use crate::jobs::Line;
 use crate::policies::{PolicyCache, Recorder};
-use crate::repack::RepackPolicy;
+use crate::repack::{Level, RepackPolicy};
 use crate::usage::{HubUsageCache, UsageCache};
 
 /// Where the bytes go.
@@ -61,6 +62,8 @@ pub struct HubOptions {
     pub scanner: Scanner,
     /// What is done with stored files in the background.
     pub repack: RepackPolicy,
+    /// How much time it spends for size.
+    pub repack_level: Level,
     /// How much of one core that may take, more than 0 and at most 1.
     pub repack_share: f64,
     /// Room for plain copies of the files that are read most, in bytes; they lie below the data folder of a process that
@@ -83,6 +86,7 @@ impl HubOptions {
             upload_lifetime: Duration::from_secs(24 * 3600),
             scanner: Scanner::default(),
             repack: RepackPolicy::default(),
+            repack_level: Level::default(),
             repack_share: 0.5,
             hot_bytes: 0,
             clock: Clock::system(),
@@ -116,6 +120,7 @@ struct Parts {
     /// Comparisons as they were read.
     documents: DocumentCache,
     policies: PolicyCache,
+    advice: AdviceCache,
     recorder: Recorder,
     /// Accounts of repositories and of the hub, for a few seconds.
     usage: UsageCache,
@@ -173,6 +178,7 @@ impl Hub {
             offers: OfferCache::new(200),
             documents: document_cache(),
             policies: PolicyCache::default(),
+            advice: AdviceCache::default(),
             recorder: Recorder::default(),
             usage: UsageCache::new(200),
             hub_usage: HubUsageCache::new(1),
@@ -284,6 +290,10 @@ impl Hub {
 
     pub(crate) fn policy_cache(&self) -> &PolicyCache {
         &self.0.policies
+    }
+
+    pub(crate) fn advice_cache(&self) -> &AdviceCache {
+        &self.0.advice
     }
 
     pub(crate) fn recorder(&self) -> &Recorder {

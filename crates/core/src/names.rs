@@ -101,6 +101,15 @@ pub fn kind_and_id(name: &str) -> (RepoKind, &str) {
     }
 }
 
+/// What [`kind_and_id`] reads: the name that people write.
+#[must_use]
+pub fn written(kind: RepoKind, id: &str) -> String {
+    match kind {
+        RepoKind::Model => id.to_owned(),
+        kind => format!("{kind}s/{id}"),
+    }
+}
+
 /// Checks `namespace/name`, or a legacy id of one segment.
 pub fn check_repo_id(id: &str) -> Result<(), Error> {
     let segments: Vec<&str> = id.split('/').collect();

@@ -17,10 +17,11 @@ mod tests;
 
 pub(crate) use cache::PolicyCache;
 pub use dry_run::{Changed, DryRun};
-pub use overrides::{NewOverride, Quarantined};
+pub use overrides::NewOverride;
 pub(crate) use record::Recorder;
 pub use save::{Level, Standing};
 
+use weighthouse_store::catalog::{RepoRecord, Role};
 use weighthouse_trust::policy::{Action, Asker, Decision, Facts, Subject};
 
 use crate::access::{Caller, Repo};
@@ -79,6 +80,32 @@ impl Hub {
             overridden: self.overridden(&repo.record.key, &facts.digest).await?,
         };
         Ok(Question { action, asker: asker(caller), subject, facts: facts.clone(), owner: repo.record.owner.clone() })
+    }
+
+    /// What a person who may write in a repository, and is nobody in particular, would be told of a file there for which
+    /// nobody vouched. Nothing is put on record.
+    pub(crate) async fn answer_to_members(&self, record: &RepoRecord, facts: &Facts) -> Result<Decision, Error> {
+        let (namespace, role) = (namespace(&record.id), Role::Write.as_str());
+        let question = Question {
+            action: Action::Download,
+            asker: Asker {
+                // Nobody can have this name.
+                id: "-".to_owned(),
+                admin: false,
+                orgs: vec![(namespace.to_owned(), role.to_owned())],
+                automated: false,
+            },
+            subject: Subject {
+                repo: record.id.clone(),
+                namespace: namespace.to_owned(),
+                private: record.private,
+                owner_role: Some(role.to_owned()),
+                overridden: false,
+            },
+            facts: facts.clone(),
+            owner: record.owner.clone(),
+        };
+        self.answer(&question).await
     }
 
     async fn answer(&self, question: &Question) -> Result<Decision, Error> {

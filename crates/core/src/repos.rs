@@ -1,7 +1,10 @@
 //! Repositories: create, delete, move, change, list.
 
 use serde_json::{Value, json};
-use weighthouse_store::catalog::{Account, RepoKey, RepoKind, RepoQuery, RepoRecord, RepoSort, Role, fresh_id};
+use weighthouse_store::StoreError;
+use weighthouse_store::catalog::{
+    Account, AuditEntry, RepoKey, RepoKind, RepoQuery, RepoRecord, RepoSort, Role, fresh_id,
+};
 
 use crate::access::{Caller, Repo};
 use crate::audit::Event;
@@ -128,35 +131,42 @@ impl Hub {
         if caller.token().is_some_and(|token| token.repos.is_some()) {
             return Err(Error::Denied { action: "create a repository with a token for named repositories".to_owned() });
         }
-        if let Err(error) = self.catalog().repos().add(&record).await {
-            return Err(match error {
-                weighthouse_store::StoreError::Exists { .. } => {
-                    // A private one of somebody else is not confirmed beyond the name being taken.
-                    let stored = self.repo(caller, new.kind, &record.id).await.map(|repo| repo.record.id);
-                    Error::RepoExists { kind: new.kind, id: stored.unwrap_or(record.id) }
-                }
-                error => error.into(),
-            });
+        // Most of those that are there are found before anything is written.
+        if self.catalog().repos().find(new.kind, &record.id).await?.is_some() {
+            return Err(self.taken(caller, new.kind, record.id).await);
         }
         let repo = Repo { record, role: Role::Admin };
         let message = CommitMessage { title: "initial commit".to_owned(), body: String::new() };
-        let mut commit = self.begin_commit(caller, &repo, Target::new_main(), message)?;
+        let mut commit = self.begin_commit(caller, &repo, Target::new_main(), message)?.founding();
         commit.put(".gitattributes", default_attributes().into_bytes().into()).await?;
         for (path, data) in new.files {
             commit.put(&path, data.into()).await?;
         }
-        commit.finish().await?;
-        let detail = json!({ "kind": repo.record.kind.as_str(), "private": repo.record.private });
-        self.record(caller, event("repo.create", &repo.record, detail)).await?;
-        Ok(repo)
+        match commit.finish().await {
+            Ok(_) => Ok(repo),
+            Err(Error::Store(StoreError::Exists { .. })) => Err(self.taken(caller, new.kind, repo.record.id).await),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is said when an id is taken. A private repository of somebody else is not confirmed beyond that.
+    async fn taken(&self, caller: &Caller, kind: RepoKind, id: String) -> Error {
+        let stored = self.repo(caller, kind, &id).await.map(|repo| repo.record.id);
+        Error::RepoExists { kind, id: stored.unwrap_or(id) }
+    }
+
+    /// What the audit log says of a new repository.
+    pub(crate) fn repo_created(&self, caller: &Caller, record: &RepoRecord) -> AuditEntry {
+        let detail = json!({ "kind": record.kind.as_str(), "private": record.private });
+        self.audited(caller, event("repo.create", record, detail))
     }
 
     /// Deletes a repository for good.
     pub async fn delete_repo(&self, caller: &Caller, repo: &Repo) -> Result<(), Error> {
         repo.require_admin(caller, "delete a repository")?;
-        self.catalog().repos().delete(&repo.record.key).await?;
         let detail = json!({ "kind": repo.record.kind.as_str() });
-        self.record(caller, event("repo.delete", &repo.record, detail)).await
+        let entry = self.audited(caller, event("repo.delete", &repo.record, detail));
+        Ok(self.catalog().repos().delete(&repo.record.key, Some(entry)).await?)
     }
 
     /// Gives a repository a new id; the old one redirects. Returns the new id.
@@ -171,12 +181,10 @@ impl Hub {
             None if caller.is_admin() => (repo.record.owner.clone(), to.to_owned()),
             None => return Err(Error::Denied { action: "name a repository without a namespace".to_owned() }),
         };
-        match self.catalog().repos().rename(&repo.record, &id, &owner).await {
-            Ok(()) => {
-                let detail = json!({ "kind": repo.record.kind.as_str(), "to": id });
-                self.record(caller, event("repo.move", &repo.record, detail)).await?;
-                Ok(id)
-            }
+        let detail = json!({ "kind": repo.record.kind.as_str(), "to": id });
+        let entry = self.audited(caller, event("repo.move", &repo.record, detail));
+        match self.catalog().repos().rename(&repo.record, &id, &owner, Some(entry)).await {
+            Ok(()) => Ok(id),
             Err(weighthouse_store::StoreError::Exists { .. }) => {
                 Err(Error::Exists { what: format!("A {} repository called {id} already exists", repo.record.kind) })
             }
@@ -193,8 +201,8 @@ impl Hub {
         if repo.record.private && !private {
             self.pass_publish(caller, repo).await?;
         }
-        self.catalog().repos().set_private(&repo.record.key, private, self.now_ms()).await?;
-        self.record(caller, event("repo.update_settings", &repo.record, json!({ "private": private }))).await
+        let entry = self.audited(caller, event("repo.update_settings", &repo.record, json!({ "private": private })));
+        Ok(self.catalog().repos().set_private(&repo.record.key, private, self.now_ms(), Some(entry)).await?)
     }
 
     /// One page of the repositories that the caller may see.

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use weighthouse_format::Folder;
 use weighthouse_trust::scan::{self, FileScan, Options};
 
-pub use weighthouse_trust::scan::{Confidence, Finding, Import, Report, Safety, Severity, Verdict, sarif, trace};
+pub use weighthouse_trust::scan::{
+    Confidence, Finding, Import, RULES_VERSION, Report, SCHEMA, Safety, Severity, Target, Verdict, sarif, trace,
+};
 
 pub use weights::add_base;
 

@@ -2,23 +2,28 @@
 
 use std::path::Path;
 
+use serde_json::{Value, json};
 use sha2::Digest;
 use weighthouse_format::Folder;
 use weighthouse_store::StoreError;
-use weighthouse_store::catalog::{AdvisoryRecord, FeedRecord, RepoKey};
+use weighthouse_store::catalog::{AdvisoryRecord, AuditEntry, FeedRecord, RepoKey};
 use weighthouse_store::digest::Sha256;
 use weighthouse_trust::advisory::{self, Advisory, MAX_FEED_BYTES};
 
 use super::review;
+use crate::access::Caller;
+use crate::audit::Event;
 use crate::browse::PathRecord;
 use crate::checkpoints::task;
 use crate::comparisons::SideName;
 use crate::jobs::Line;
 use crate::local::LocalFolder;
-use crate::{Error, Hub};
+use crate::{Error, Hub, names};
 
 /// What a place begins with that is a repository of this hub.
 const HUB: &str = "hub:";
+/// What a place begins with whose advisories were sent, by whoever follows: nothing is there to be read again.
+const SENT: &str = "sent by ";
 /// Most files of a feed.
 const MAX_FILES: usize = 10_000;
 
@@ -29,6 +34,15 @@ pub struct Imported {
     pub advisories: u64,
     /// Whether it says something else than before.
     pub changed: bool,
+}
+
+/// Where an administrator has a feed taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedSource {
+    /// A repository of this hub, `NAMESPACE/NAME[@REVISION]`, with or without `hub:` in front.
+    Repository(String),
+    /// The feed itself.
+    Sent(Vec<u8>),
 }
 
 /// A feed that was read.
@@ -90,8 +104,43 @@ impl Hub {
                 tokio::task::spawn_blocking(move || read_local(Path::new(&path))).await.map_err(task)??
             }
         };
+        self.take_in(name, place, read, |event| self.audited_here(event)).await
+    }
+
+    /// Takes a feed in for an administrator, as [`Hub::import_feed`] does. Files of this machine are not theirs to name.
+    ///
+    /// # Errors
+    /// Those of [`Hub::import_feed`], and [`Error::Denied`] for everybody else.
+    pub async fn put_feed(&self, caller: &Caller, name: &str, source: FeedSource) -> Result<Imported, Error> {
+        self.require_advisories(caller)?;
+        names::check_segment(name)?;
+        let (place, read) = match source {
+            FeedSource::Repository(named) => {
+                let named = named.strip_prefix(HUB).unwrap_or(&named);
+                (format!("{HUB}{named}"), self.read_repo(named).await?)
+            }
+            FeedSource::Sent(document) => {
+                let mut read = Read::default();
+                read.admit(name, document.len() as u64)?;
+                read.files.push((format!("{name}.json"), document));
+                (format!("{SENT}{}", caller.account().map_or("", |account| &account.name)), read)
+            }
+        };
+        self.take_in(name, &place, read, |event| self.audited(caller, event)).await
+    }
+
+    async fn take_in(
+        &self,
+        name: &str,
+        place: &str,
+        read: Read,
+        entry: impl FnOnce(Event) -> AuditEntry,
+    ) -> Result<Imported, Error> {
         let repo = read.repo.clone();
-        let (advisories, digest) = read.parsed(place)?;
+        let shown = place.to_owned();
+        // A feed of 64 MiB takes a while, and this thread has others to serve.
+        let parsed = tokio::task::spawn_blocking(move || read.parsed(&shown)).await.map_err(task)?;
+        let (advisories, digest) = parsed?;
         let mut records = Vec::with_capacity(advisories.len());
         for advisory in &advisories {
             let document = serde_json::to_string(advisory).map_err(|error| Error::Malformed(error.to_string()))?;
@@ -105,7 +154,9 @@ impl Hub {
             advisories: records.len() as u64,
             imported_at_ms: self.now_ms(),
         };
-        let changed = match self.catalog().advisories().put_feed(&feed, &records).await {
+        let detail = json!({ "place": place, "digest": digest.to_string(), "advisories": feed.advisories });
+        let entry = entry(event("feed.update", name, detail));
+        let changed = match self.catalog().advisories().put_feed(&feed, &records, Some(entry)).await {
             Err(StoreError::Exists { what }) => return Err(Error::Exists { what: format!("{what} exists already") }),
             changed => changed?,
         };
@@ -113,13 +164,26 @@ impl Hub {
         Ok(Imported { advisories: feed.advisories, changed })
     }
 
-    /// Removes a feed with its advisories and what they concern.
+    /// Removes a feed with its advisories and what they concern. For orders given on the machine itself.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is none of this name.
     pub async fn remove_feed(&self, name: &str) -> Result<(), Error> {
-        if !self.catalog().advisories().remove_feed(name, self.now_ms()).await? {
-            return Err(Error::NotFound { what: "feed", name: name.to_owned() });
+        self.give_up(name, self.audited_here(event("feed.remove", name, json!({})))).await
+    }
+
+    /// Removes a feed for an administrator, as [`Hub::remove_feed`] does.
+    ///
+    /// # Errors
+    /// Those of [`Hub::remove_feed`], and [`Error::Denied`] for everybody else.
+    pub async fn delete_feed(&self, caller: &Caller, name: &str) -> Result<(), Error> {
+        self.require_advisories(caller)?;
+        self.give_up(name, self.audited(caller, event("feed.remove", name, json!({})))).await
+    }
+
+    async fn give_up(&self, name: &str, entry: AuditEntry) -> Result<(), Error> {
+        if !self.catalog().advisories().remove_feed(name, self.now_ms(), Some(entry)).await? {
+            return Err(Error::NotFound { what: "feed", name: names::shorten(name) });
         }
         self.work_waits(Line::Reading).notify_one();
         Ok(())
@@ -166,12 +230,21 @@ impl Hub {
     pub async fn check_advisories(&self) -> Result<(Vec<(String, Result<Imported, Error>)>, u64), Error> {
         let mut feeds = Vec::new();
         for feed in self.feeds().await? {
-            let imported = self.import_feed(&feed.name, &feed.place).await;
+            let imported = if feed.place.starts_with(SENT) {
+                Ok(Imported { advisories: feed.advisories, changed: false })
+            } else {
+                self.import_feed(&feed.name, &feed.place).await
+            };
             feeds.push((feed.name, imported));
         }
         let looked = review::everything(self).await?;
         Ok((feeds, looked))
     }
+}
+
+fn event(name: &'static str, feed: &str, detail: Value) -> Event {
+    let subject = names::shorten(feed);
+    Event { name, org: String::new(), repo: String::new(), subject, outcome: "done", detail }
 }
 
 /// Reads a file, or all files of a folder whose names end with `.json`.

@@ -7,10 +7,9 @@ use weighthouse_store::catalog::{Job, MatchRecord, RepoKey, RepoRecord, jobs};
 use weighthouse_store::digest::GitOid;
 use weighthouse_trust::advisory::{self, Config, FileFact, Index, Subject};
 
-use super::read;
 use crate::browse::PathRecord;
 use crate::revision::Revision;
-use crate::{Error, Hub, RepoKind};
+use crate::{Error, Hub, names};
 
 /// Longest configuration that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -42,14 +41,6 @@ const ENDINGS: &[(&str, &str)] = &[
     ("bin", "torch"),
 ];
 
-/// Id of a repository as advisories name it.
-pub(super) fn name_of(record: &RepoRecord) -> String {
-    match record.kind {
-        RepoKind::Model => record.id.clone(),
-        kind => format!("{kind}s/{}", record.id),
-    }
-}
-
 impl Hub {
     /// Asks for a commit to be matched, when there is anything to match it with.
     pub(crate) async fn ask_advice(&self, read: &Job) -> Result<(), Error> {
@@ -70,20 +61,14 @@ impl Hub {
         let key = RepoKey::from(repo.to_owned());
         self.refresh_feeds(&key).await?;
         let Some(record) = self.catalog().repos().get(&key).await? else { return Ok(()) };
-        commit(self, &index(self).await?, &record, oid).await
+        commit(self, &*self.advice().await?, &record, oid).await
     }
-}
-
-/// The advisories that stand.
-async fn index(hub: &Hub) -> Result<Index, Error> {
-    let records = hub.catalog().advisories().all().await?;
-    Ok(Index::new(records.iter().filter_map(|record| read(&record.document)).collect()))
 }
 
 /// Matches all advisories with every head of every repository, with every commit that one of them concerned before, and
 /// with all commits of the repositories that have a file or a tensor that is named. Returns how many commits it looked at.
 pub(super) async fn everything(hub: &Hub) -> Result<u64, Error> {
-    let index = index(hub).await?;
+    let index = hub.advice().await?;
     let advisories = hub.catalog().advisories();
     let files: Vec<String> = index.file_digests().map(str::to_owned).collect();
     let tensors: Vec<String> = index.tensor_digests().map(str::to_owned).collect();
@@ -100,7 +85,7 @@ pub(super) async fn everything(hub: &Hub) -> Result<u64, Error> {
         after = last.to_string();
         for key in &page {
             let Some(record) = hub.catalog().repos().get(key).await? else { continue };
-            let all = holders.contains(key.as_str()) || index.names_repo(&name_of(&record));
+            let all = holders.contains(key.as_str()) || index.names_repo(&names::written(record.kind, &record.id));
             for oid in advisories.commits_of(key, all, MAX_COMMITS).await? {
                 commit(hub, &index, &record, oid).await?;
                 looked += 1;
@@ -161,7 +146,7 @@ async fn matches(
             formats.push((*format).to_owned());
         }
     }
-    let name = name_of(record);
+    let name = names::written(record.kind, &record.id);
     let subject = Subject {
         repo: &name,
         commit: &commit,

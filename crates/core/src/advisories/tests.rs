@@ -105,7 +105,7 @@ async fn a_file_that_is_known_to_be_bad_is_found_in_every_commit_that_has_it() {
     ground.hub.import_feed("lab", &ground.write(&withdrawn)).await.unwrap();
     ground.hub.work_off().await.unwrap();
     assert!(ground.hub.concerns(&ground.repo("m").await, None).await.unwrap().is_empty());
-    assert!(ground.hub.concerned().await.unwrap().is_empty());
+    assert!(ground.hub.concerned(None, 9).await.unwrap().matches.is_empty());
 }
 
 #[tokio::test]
@@ -201,4 +201,128 @@ async fn a_feed_that_is_wrong_changes_nothing() {
     assert!(matches!(ground.hub.import_feed("other", &clash).await, Err(Error::Exists { .. })));
     assert_eq!(ground.hub.advisories().await.unwrap()[0].id, "L-1");
     assert_eq!(ground.hub.feeds().await.unwrap().len(), 1);
+}
+
+async fn administrator(hub: &Hub) -> Caller {
+    hub.add_user(NewAccount { name: "root".to_owned(), admin: true, ..NewAccount::default() }).await.unwrap();
+    let token = NewToken {
+        name: "t".to_owned(),
+        scope: Scope::Admin,
+        repos: None,
+        lifetime_ms: None,
+        value: None,
+        automated: false,
+    };
+    let (_, secret) = hub.add_token("root", token).await.unwrap();
+    hub.authenticate(&secret).await.unwrap()
+}
+
+#[tokio::test]
+async fn administrators_send_feeds_and_name_repositories_and_no_files_of_the_server() {
+    let ground = ground().await;
+    let root = administrator(&ground.hub).await;
+    ground.create("m").await;
+    ground.create("feed").await;
+    let revision = ground.commit("m", &[("model.bin", b"poison")]).await;
+    ground.commit("feed", &[("one.json", advisory("R-1", file(b"poison")).to_string().as_bytes())]).await;
+    let sent = FeedSource::Sent(advisory("S-1", file(b"poison")).to_string().into_bytes());
+    let named = FeedSource::Repository("ada/feed".to_owned());
+    for source in [&sent, &named] {
+        let denied = ground.hub.put_feed(&ground.ada, "lab", source.clone()).await;
+        assert!(matches!(denied, Err(Error::Denied { .. })), "{denied:?}");
+    }
+    assert!(matches!(ground.hub.delete_feed(&ground.ada, "lab").await, Err(Error::Denied { .. })));
+    assert!(ground.hub.put_feed(&root, "sent", sent.clone()).await.unwrap().changed);
+    assert!(!ground.hub.put_feed(&root, "sent", sent).await.unwrap().changed);
+    assert!(ground.hub.put_feed(&root, "named", named).await.unwrap().changed);
+    ground.hub.work_off().await.unwrap();
+    assert_eq!(ground.found("m", &revision).await, ["R-1", "S-1"]);
+    let feeds = ground.hub.feed_statuses().await.unwrap();
+    let told: Vec<_> =
+        feeds.iter().map(|f| (f.feed.name.as_str(), f.feed.place.as_str(), f.repos, f.commits)).collect();
+    assert_eq!(told, [("named", "hub:ada/feed", 1, 1), ("sent", "sent by root", 1, 1)]);
+    // In parts.
+    let first = ground.hub.concerned(None, 1).await.unwrap();
+    let second = ground.hub.concerned(first.next.as_deref(), 9).await.unwrap();
+    let ids = |list: &ConcernedList| list.matches.iter().map(|m| m.concern.advisory.id.clone()).collect::<Vec<_>>();
+    assert_eq!((ids(&first), ids(&second), second.next), (vec!["R-1".to_owned()], vec!["S-1".to_owned()], None));
+    assert!(ground.hub.concerned(Some("x"), 1).await.is_err());
+    // What was sent is nowhere to be read again.
+    let (checked, _) = ground.hub.check_advisories().await.unwrap();
+    assert!(checked.iter().all(|(_, outcome)| outcome.as_ref().is_ok_and(|imported| !imported.changed)), "{checked:?}");
+
+    for place in ["/etc/passwd", "hub:/etc", "ada/none", "../x", ""] {
+        let error = ground.hub.put_feed(&root, "file", FeedSource::Repository(place.to_owned())).await;
+        assert!(error.is_err(), "{place}");
+    }
+    for name in ["", "a b", "../x", "a/b", &"x".repeat(97)] {
+        let error = ground.hub.put_feed(&root, name, FeedSource::Sent(b"{}".to_vec())).await.unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Malformed, "{name}");
+    }
+    ground.hub.delete_feed(&root, "sent").await.unwrap();
+    ground.hub.work_off().await.unwrap();
+    assert_eq!(ground.found("m", &revision).await, ["R-1"]);
+    let events = ground.hub.audit_after(0).await.unwrap();
+    let events: Vec<_> = events.iter().filter(|row| row.row.event.starts_with("feed.")).collect();
+    let told: Vec<_> = events.iter().map(|row| (row.row.event.as_str(), row.row.actor.as_str())).collect();
+    assert_eq!(told, [("feed.update", "root"), ("feed.update", "root"), ("feed.remove", "root")]);
+    assert_eq!(ground.hub.verify_audit(None).await.unwrap().broken, None);
+}
+
+#[tokio::test]
+async fn hostile_feeds_are_refused_with_the_reason_and_change_nothing() {
+    let ground = ground().await;
+    let root = administrator(&ground.hub).await;
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let many: Vec<Value> = (0..10_001).map(|_| file(b"x")).collect();
+    let mut much = advisory("L-1", file(b"x"));
+    much["affected"] = many.into();
+    let mut script = advisory("L-1", file(b"x"));
+    script["references"] = json!(["javascript:alert(1)"]);
+    let twice = json!([advisory("L-1", file(b"x")), advisory("L-1", file(b"y"))]);
+    for (document, said) in [
+        ("".to_owned(), "no JSON"),
+        ("\u{feff}[]".to_owned(), "no JSON"),
+        (deep, "recursion limit"),
+        ("7".to_owned(), "neither an advisory nor a list"),
+        (much.to_string(), "affected"),
+        (script.to_string(), "no web address"),
+        (twice.to_string(), "two advisories are called `L-1`"),
+        (json!([{"id": 7}]).to_string(), "advisory 1"),
+        (format!("\"{}\"", "x".repeat(65 << 20)), "limit"),
+    ] {
+        let head: String = document.chars().take(40).collect();
+        let error = ground.hub.put_feed(&root, "lab", FeedSource::Sent(document.into_bytes())).await.unwrap_err();
+        assert!(error.to_string().contains(said) && error.to_string().len() < 1_000, "{head}: {error}");
+    }
+    assert!(ground.hub.feeds().await.unwrap().is_empty() && ground.hub.advisories().await.unwrap().is_empty());
+    assert!(ground.hub.audit_after(0).await.unwrap().iter().all(|row| !row.row.event.starts_with("feed.")));
+}
+
+#[tokio::test]
+async fn advisories_are_parsed_once_until_any_server_changes_a_feed() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = async |exclusive: bool| {
+        let mut options = HubOptions::new(folder.path());
+        options.exclusive = exclusive;
+        Hub::open(options).await.unwrap()
+    };
+    let (one, other) = (open(true).await, open(false).await);
+    let feed = folder.path().join("feed.json");
+    let mut before = one.advice().await.unwrap();
+    assert!(before.is_empty());
+    let take_in = async |hub: &Hub, bytes: &[u8]| {
+        std::fs::write(&feed, advisory("L-1", file(bytes)).to_string()).unwrap();
+        hub.import_feed("lab", feed.to_str().unwrap()).await.unwrap()
+    };
+    for (hub, bytes) in [(&one, b"a"), (&other, b"b"), (&other, b"a"), (&one, b"c")] {
+        assert!(take_in(hub, bytes).await.changed);
+        let now = one.advice().await.unwrap();
+        assert!(!std::sync::Arc::ptr_eq(&before, &now), "a change was not seen");
+        assert_eq!(now.file_digests().collect::<Vec<_>>(), [Sha256::of(bytes).to_string()]);
+        assert!(std::sync::Arc::ptr_eq(&now, &one.advice().await.unwrap()), "parsed again for nothing");
+        before = now;
+    }
+    other.remove_feed("lab").await.unwrap();
+    assert!(one.advice().await.unwrap().is_empty());
 }

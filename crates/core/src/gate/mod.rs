@@ -13,6 +13,7 @@
 mod job;
 mod observed;
 mod pass;
+mod quarantine;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use crate::{Error, Hub};
 
 pub(crate) use pass::Arriving;
 pub use pass::Passed;
+pub use quarantine::{QuarantineList, Quarantined};
 pub use summary::{Issue, TreeStatus, TreeVerdict};
 
 /// Names of pickles that are kept with a verdict; the report has all.

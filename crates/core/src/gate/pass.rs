@@ -61,7 +61,7 @@ impl Passed {
 /// What the author of a repository claims that policies ask about.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Claims {
+pub(super) struct Claims {
     card_data: Option<CardClaims>,
     base_models: Vec<String>,
 }
@@ -73,7 +73,7 @@ struct CardClaims {
 }
 
 impl Claims {
-    fn of(record: &RepoRecord) -> Self {
+    pub(super) fn of(record: &RepoRecord) -> Self {
         serde_json::from_str(&record.facts).unwrap_or_default()
     }
 
@@ -85,7 +85,7 @@ impl Claims {
         }
     }
 
-    fn about(
+    pub(super) fn about(
         &self,
         (path, digest, size_bytes): (&str, &str, u64),
         verdict: Option<Verdict>,
@@ -321,7 +321,7 @@ impl Hub {
     }
 
     /// A content that waits under one path, and is known to be unsafe under another, is believed to be so.
-    async fn suspected(&self, sha256: &Sha256, status: FileStatus) -> Result<FileStatus, Error> {
+    pub(super) async fn suspected(&self, sha256: &Sha256, status: FileStatus) -> Result<FileStatus, Error> {
         match self.catalog().verdicts().unsafe_anywhere(sha256).await? {
             Some(record) => {
                 let mut found = FileStatus::of(record, self.scanner().rules)?;

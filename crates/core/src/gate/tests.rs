@@ -9,7 +9,7 @@ use crate::access::{Caller, Repo};
 use crate::account::{NewAccount, NewToken};
 use crate::commit::{CommitMessage, Target};
 use crate::repos::NewRepo;
-use crate::revision::MAIN;
+use crate::revision::{MAIN, NewBranch};
 use crate::{HubOptions, RepoKind, Scope, Storage};
 
 /// Runs a program when it is unpickled, if anybody did.
@@ -316,4 +316,115 @@ fn a_long_report_keeps_its_worst_findings() {
     let read: FileScan = serde_json::from_str(&kept).unwrap();
     assert_eq!(read.findings[0].detail, "the worst");
     assert!(!read.limits_hit.is_empty());
+}
+
+impl Ground {
+    /// Repository, path and branches of what is in quarantine, read in parts of this many files.
+    async fn quarantine(&self, part: usize) -> Vec<(String, String, Vec<String>)> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let list = self.hub.quarantined(None, after.as_deref(), part).await.unwrap();
+            assert!(list.files.len() <= part);
+            found.extend(list.files.into_iter().map(|file| (file.repo, file.path, file.branches)));
+            after = list.next;
+            if after.is_none() {
+                return found;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_quarantine_has_every_branch_and_needs_nobody_who_asks() {
+    let ground = ground(Scanner::default()).await;
+    let (repo, first) =
+        ground.repo("m", &[("model.pkl", POISON), ("b/other.pkl", POISON), ("config.json", b"{}")]).await;
+    ground.repo("n", &[("model.pkl", POISON)]).await;
+    let old = NewBranch { starting_point: Some(first.oid.to_string()), ..NewBranch::default() };
+    ground.hub.create_branch(&ground.ada, &repo, "old", old).await.unwrap();
+    assert!(ground.quarantine(9).await.is_empty(), "what waits is not in quarantine");
+    ground.hub.work_off().await.unwrap();
+    let on = |repo: &str, path: &str, branches: &[&str]| {
+        (repo.to_owned(), path.to_owned(), branches.iter().map(|branch| (*branch).to_owned()).collect::<Vec<_>>())
+    };
+    let all = [
+        on("ada/m", "b/other.pkl", &["main", "old"]),
+        on("ada/m", "model.pkl", &["main", "old"]),
+        on("ada/n", "model.pkl", &["main"]),
+    ];
+    for part in [1, 2, 100] {
+        assert_eq!(ground.quarantine(part).await, all, "{part}");
+    }
+    // Gone from one branch, and from all.
+    ground.commit(&repo, &[("model.pkl", b"{}")]).await;
+    ground.hub.work_off().await.unwrap();
+    assert_eq!(ground.quarantine(9).await[1], on("ada/m", "model.pkl", &["old"]));
+    ground.hub.delete_branch(&ground.ada, &repo, "old").await.unwrap();
+    assert_eq!(ground.quarantine(9).await[1], on("ada/n", "model.pkl", &["main"]));
+    // Of one account only.
+    assert!(ground.hub.quarantined(Some("nobody"), None, 9).await.unwrap().files.is_empty());
+    for wrong in ["x", "model ada/m 00 p", "planet ada/m "] {
+        let error = ground.hub.quarantined(None, Some(wrong), 9).await.unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Malformed, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn the_quarantine_is_what_the_policies_make_of_verdicts() {
+    use weighthouse_trust::policy::DEFAULTS;
+
+    use crate::policies::{Level, NewOverride};
+
+    let ground = ground(Scanner::default()).await;
+    let root = NewAccount { name: "root".to_owned(), admin: true, ..NewAccount::default() };
+    ground.hub.add_user(root).await.unwrap();
+    let token = NewToken {
+        name: "t".to_owned(),
+        scope: Scope::Admin,
+        repos: None,
+        lifetime_ms: None,
+        automated: false,
+        value: None,
+    };
+    let (_, secret) = ground.hub.add_token("root", token).await.unwrap();
+    let root = ground.hub.authenticate(&secret).await.unwrap();
+    // Caution: its configuration asks for code of the repository.
+    let config: &[u8] = br#"{"auto_map": {"AutoModel": "code.Model"}}"#;
+    let (repo, _) = ground.repo("m", &[("model.pkl", POISON), ("config.json", config)]).await;
+    ground.hub.work_off().await.unwrap();
+    let list = ground.hub.quarantined(None, None, 9).await.unwrap();
+    let [file] = list.files.as_slice() else { panic!("{list:?}") };
+    assert_eq!((file.path.as_str(), file.verdict, file.released), ("model.pkl", Verdict::Unsafe, false));
+    assert!(file.worst.contains("os.system") && file.reasons[0].policy == "unsafe-is-quarantined", "{file:?}");
+
+    // Released, it stays on the list, and says by whom and why.
+    let new = NewOverride {
+        path: "model.pkl".to_owned(),
+        digest: file.digest.clone(),
+        reason: "ours".to_owned(),
+        lifetime_ms: None,
+    };
+    let made = ground.hub.override_verdict(&root, &repo, new).await.unwrap();
+    let file = ground.hub.quarantined(None, None, 9).await.unwrap().files.remove(0);
+    assert!(file.released && file.overrides == [made.clone()], "{file:?}");
+    ground.hub.end_override(&root, &made.id).await.unwrap();
+    let file = ground.hub.quarantined(None, None, 9).await.unwrap().files.remove(0);
+    assert!(!file.released && file.overrides.is_empty());
+
+    // A policy that would refuse the file whatever its verdict is no quarantine; one about the verdict is.
+    let rule = |when: &str| {
+        format!(
+            "{DEFAULTS}\n@id(\"own\") @reason(\"r\") forbid (principal, action == Action::\"download\", resource) when {{ {when} }};"
+        )
+    };
+    let paths = async || {
+        let list = ground.hub.quarantined(None, None, 9).await.unwrap();
+        list.files.into_iter().map(|file| file.path).collect::<Vec<_>>()
+    };
+    let text = rule("context.remote_code && !context.overridden");
+    ground.hub.save_policies(&root, &Level::Hub, &text, 0, "").await.unwrap();
+    assert_eq!(paths().await, ["model.pkl"]);
+    let text = rule("context.verdict == Verdict::\"caution\"");
+    ground.hub.save_policies(&root, &Level::Hub, &text, 1, "").await.unwrap();
+    assert_eq!(paths().await, ["config.json", "model.pkl"]);
 }

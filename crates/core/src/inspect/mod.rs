@@ -66,7 +66,7 @@ pub fn inspect(
     if options.stats || options.hash {
         let tensors: Vec<&Tensor> = inspection.checkpoint.tensors().collect();
         let total = tensors.iter().fold(0u64, |sum, tensor| sum.saturating_add(tensor.size_bytes()));
-        let wanted = Wanted { stats: options.stats, sha256: options.hash };
+        let wanted = Wanted { stats: options.stats, sha256: options.hash, ..Wanted::default() };
         let found = stats::read_all(folder, &tensors, wanted, &data_limits(), &|bytes| progress(bytes, total));
         inspection.reads = found.into_iter().map(|read| read.map_err(|error| chain(&error))).collect();
         inspection.look_at_values();

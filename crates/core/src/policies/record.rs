@@ -121,7 +121,7 @@ impl Hub {
             self.record(caller, event.clone()).await?;
             let repeats = Repeats { since_ms: now_ms, again: 0, caller: caller.clone(), event };
             let former = self.recorder().held().refusals.insert(key, repeats);
-            self.record_all(&former.and_then(again).into_iter().collect::<Vec<_>>()).await?;
+            self.record_all(former.and_then(again).into_iter().collect()).await?;
         }
         if due {
             let hub = self.clone();
@@ -152,7 +152,7 @@ impl Hub {
             let repeats: Vec<_> = over.iter().filter_map(|key| held.refusals.remove(key)).filter_map(again).collect();
             (counts, repeats)
         };
-        self.record_all(&repeats).await?;
+        self.record_all(repeats).await?;
         if counts.is_empty() {
             return Ok(());
         }

@@ -224,13 +224,7 @@ impl Hub {
             note: note.to_owned(),
             saved_at_ms: self.now_ms(),
         };
-        let version = self.catalog().policies().save(&record).await.map_err(|error| match error {
-            StoreError::Exists { .. } => Error::Exists {
-                what: format!("somebody saved these policies after version {over}; look at theirs, then save again"),
-            },
-            error => error.into(),
-        })?;
-        self.policy_cache().clear();
+        let version = over.saturating_add(1);
         let event = Event {
             name: "policy.update",
             org: level.key().to_owned(),
@@ -239,7 +233,14 @@ impl Hub {
             outcome: "done",
             detail: json!({ "level": level.name(), "version": version, "note": note, "policies": set.ids() }),
         };
-        self.record(caller, event).await?;
+        let saved = self.catalog().policies().save(&record, Some(self.audited(caller, event))).await;
+        let version = saved.map_err(|error| match error {
+            StoreError::Exists { .. } => Error::Exists {
+                what: format!("somebody saved these policies after version {over}; look at theirs, then save again"),
+            },
+            error => error.into(),
+        })?;
+        self.policy_cache().clear();
         Ok(version)
     }
 }

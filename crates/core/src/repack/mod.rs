@@ -24,6 +24,8 @@ mod work;
 use std::fmt;
 use std::str::FromStr;
 
+pub use weighthouse_store::blob::codec::Level;
+
 pub use status::{CodecBytes, RepackProgress, RepackStatus, RepackTrouble};
 
 /// What the hub does with stored files in the background.

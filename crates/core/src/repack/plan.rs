@@ -5,8 +5,9 @@
 //!                                                                      │
 //!   Sides (siblings, earlier commit, base model, twins, look-alikes) ──┴─► choice by hash, or by trial ─► RecodeSource
 //! ```
-//! A content that is coded alone has depth 0, one that needs it depth 1. Only depth 0 is a base for differences; what is
-//! the same in every element may lie one deeper. What is planned here is checked once more where it is carried out.
+//! A content that is coded alone has depth 0, one that needs it depth 1, and one that needs that depth 2, which is the most.
+//! A base of depth 1 must be worth that a read decodes three blocks for one. What is planned here is checked once more where
+//! it is carried out.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -14,7 +15,7 @@ use std::ops::Range;
 
 use weighthouse_format::xet::hash::XetHash;
 use weighthouse_store::blob::{RecodeSource, RunBase, TensorRun};
-use weighthouse_store::catalog::{RepoKind, RepoRecord, Viewer};
+use weighthouse_store::catalog::{Content, RepoKind, RepoRecord, Viewer};
 use weighthouse_store::digest::Sha256;
 
 use super::RepackPolicy;
@@ -32,6 +33,8 @@ const MOST_SIDES: usize = 2_000;
 pub(super) const LEAST_BYTES: u64 = 4 << 10;
 /// Bases that are tried for one tensor.
 const MOST_TRIALS: usize = 4;
+/// A base that needs a base is taken when it leaves at most this share of what the best other one leaves.
+const DEEPER_PERCENT: usize = 75;
 /// Pairs of pieces of a tensor and its base that are compared.
 const MOST_PIECES: usize = 1 << 20;
 /// Pairs of checkpoints whose tensors are told by their values.
@@ -74,6 +77,8 @@ pub(super) struct Planner<'a> {
     depths: HashMap<Sha256, u64>,
     /// The base of each tensor that has one.
     chosen: HashMap<At, At>,
+    /// Own tensors, each with a side that is stored in the very xorbs that hold it: no base for itself.
+    pub(super) barred: HashSet<(At, usize)>,
     aligned: HashMap<(usize, usize), HashMap<usize, usize>>,
 }
 
@@ -106,6 +111,7 @@ impl<'a> Planner<'a> {
             order: HashMap::new(),
             depths: HashMap::new(),
             chosen: HashMap::new(),
+            barred: HashSet::new(),
             aligned: HashMap::new(),
         }
     }
@@ -207,6 +213,9 @@ impl<'a> Planner<'a> {
     }
 
     async fn choose_bases(&mut self, open: &[Sha256], drafts: &HashMap<Sha256, Vec<Draft>>) -> Result<(), Error> {
+        for side in 0..self.own {
+            self.bar(side).await?;
+        }
         self.look_around().await?;
         self.align(open, drafts).await?;
         for sha256 in open {
@@ -260,7 +269,8 @@ impl<'a> Planner<'a> {
         for other in self.partners(at) {
             let mut next = Some((other, 0));
             while let Some((other, steps)) = next.take() {
-                let own = self.tensor(other).is_some_and(|base| base.runs.iter().any(|(held, _)| held == content));
+                let own = self.tensor(other).is_some_and(|base| base.runs.iter().any(|(held, _)| held == content))
+                    || self.barred.contains(&(at, other.0));
                 if own || candidates.iter().any(|found| found.at == other) {
                     continue;
                 }
@@ -277,8 +287,12 @@ impl<'a> Planner<'a> {
         let mut best: Option<(Trial, At)> = None;
         for found in candidates.iter().filter(|found| found.depth <= 1).take(MOST_TRIALS) {
             let Some(trial) = self.try_pair(at, found.at).await? else { continue };
-            let allowed = trial.pays() && (found.depth == 0 || trial.exact);
-            if allowed && best.is_none_or(|(best, _)| trial.given < best.given) {
+            let deeper = found.depth > 0 && !trial.exact;
+            let worth = |best: Trial| match deeper {
+                true => trial.given * 100 < best.given * DEEPER_PERCENT,
+                false => trial.given < best.given,
+            };
+            if trial.pays() && best.is_none_or(|(best, _)| worth(best)) {
                 best = Some((trial, found.at));
             }
             if best.is_some_and(|(best, _)| best.exact) {
@@ -286,6 +300,32 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(best.map(|(_, at)| at))
+    }
+
+    /// Notes which of the own tensors lie in xorbs of a side: what is stored there is no base for itself.
+    pub(super) async fn bar(&mut self, side: usize) -> Result<(), Error> {
+        let mut held: HashSet<XetHash> = HashSet::new();
+        for sha256 in self.sides.get(side).map(Side::contents).unwrap_or_default() {
+            held.extend(self.contents.get(&sha256).await?.iter().flat_map(|known| xorbs(&known.content)));
+        }
+        for own in (0..self.own).filter(|own| *own != side) {
+            let Some(of_own) = self.sides.get(own) else { continue };
+            let mut shared: HashMap<Sha256, Vec<Range<u64>>> = HashMap::new();
+            for sha256 in of_own.contents() {
+                if let Some(known) = self.contents.get(&sha256).await? {
+                    shared.insert(sha256, ranges_in(&known.content, &held));
+                }
+            }
+            let lies_there = |(content, extent): &(Sha256, Extent)| {
+                let ranges = shared.get(content).map_or(&[][..], Vec::as_slice);
+                let first = ranges.partition_point(|range| range.end <= extent.bytes.start);
+                ranges.get(first).is_some_and(|range| range.start < extent.bytes.end)
+            };
+            let tensors = self.sides.get(own).map_or(&[][..], |own| &own.tensors);
+            let barred = tensors.iter().enumerate().filter(|(_, tensor)| tensor.runs.iter().any(lies_there));
+            self.barred.extend(barred.map(|(number, _)| ((own, number), side)));
+        }
+        Ok(())
     }
 
     fn is_same(&self, at: At, other: At) -> bool {
@@ -298,7 +338,8 @@ impl<'a> Planner<'a> {
         let Some(tensor) = self.tensor((side, number)) else { return Vec::new() };
         let name = self.sides.get(side).map_or("", |side| side.name(number));
         let mut found = Vec::new();
-        for (at, other) in self.sides.iter().enumerate() {
+        let sides = self.sides.iter().enumerate().filter(|(at, _)| !self.barred.contains(&((side, number), *at)));
+        for (at, other) in sides {
             let same = tensor.hash.as_ref().and_then(|hash| other.with_hash(hash));
             let named = other.named(tensor.part, name, &tensor.shape);
             let aligned = self.aligned.get(&(side, at)).and_then(|pairs| pairs.get(&number).copied());
@@ -430,21 +471,27 @@ fn shield(source: &mut RecodeSource, kept: &HashSet<XetHash>) {
     if kept.is_empty() || source.runs.iter().all(|run| run.base.is_none()) {
         return;
     }
-    let mut barred: Vec<Range<u64>> = Vec::new();
+    let barred = ranges_in(&source.content, kept);
+    if !barred.is_empty() {
+        source.runs = source.runs.iter().flat_map(|run| cut(run, &barred)).collect();
+    }
+}
+
+/// Bytes of a content that lie in some xorbs, in order.
+fn ranges_in(content: &Content, held: &HashSet<XetHash>) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
     let mut at = 0u64;
-    for term in &source.content.terms {
+    for term in &content.terms {
         let end = at.saturating_add(u64::from(term.unpacked_bytes));
-        if kept.contains(&term.xorb) {
-            match barred.last_mut() {
+        if held.contains(&term.xorb) {
+            match ranges.last_mut() {
                 Some(last) if last.end == at => last.end = end,
-                _ => barred.push(at..end),
+                _ => ranges.push(at..end),
             }
         }
         at = end;
     }
-    if !barred.is_empty() {
-        source.runs = source.runs.iter().flat_map(|run| cut(run, &barred)).collect();
-    }
+    ranges
 }
 
 /// A run without its base in the barred ranges, cut between elements.

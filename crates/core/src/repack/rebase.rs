@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 
 use weighthouse_format::xet::hash::XetHash;
 use weighthouse_store::StoreError;
-use weighthouse_store::blob::codec::Level;
 use weighthouse_store::blob::{ENCODER, Pace, RecodeSource, Recoded};
 use weighthouse_store::catalog::{Content, RepoKey};
 use weighthouse_store::digest::{GitOid, Sha256};
@@ -38,7 +37,7 @@ impl Hub {
             }
             let sources = self.sources_of(&needing, base).await?;
             let pace = Pace { share: 1.0, stop: Arc::new(AtomicBool::new(false)) };
-            match self.store().recode_without(&sources, &needing, Level::Fast, &pace).await {
+            match self.store().recode_without(&sources, &needing, self.options().repack_level, &pace).await {
                 Ok(done) => add(&mut sum, done),
                 // Something moved: the next round sees it.
                 Err(StoreError::Moved { .. }) => {}

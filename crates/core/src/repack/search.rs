@@ -17,8 +17,9 @@ use crate::facts::Facts;
 use crate::revision::{MAIN, Revision};
 use crate::{Error, Hub};
 
-/// Earlier commits that are searched for weights.
+/// Earlier commits that are searched for weights, and those of them whose weights are tried.
 const MOST_STEPS: usize = 8;
+const MOST_VERSIONS: usize = 3;
 /// Checkpoints of an earlier commit, and of a base model.
 const MOST_EARLIER: usize = 64;
 const MOST_DECLARED: usize = 4;
@@ -50,13 +51,16 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The nearest earlier commit that has weights which this one has not.
+    /// The nearest earlier commits that have weights which this one and each other have not: what a step was made of is not
+    /// always the step before.
     async fn look_back(&mut self) -> Result<(), Error> {
         let mut next = self.revision().commit.parents.first().copied();
+        let mut found = 0;
         for _ in 0..MOST_STEPS {
             let Some(oid) = next else { return Ok(()) };
             let Ok(earlier) = self.hub.known_commit(&self.repo.key.clone(), oid).await else { return Ok(()) };
-            if self.add_revision(&self.repo.clone(), &earlier, MOST_EARLIER).await? {
+            found += usize::from(self.add_revision(&self.repo.clone(), &earlier, MOST_EARLIER).await?);
+            if found == MOST_VERSIONS {
                 return Ok(());
             }
             next = earlier.commit.parents.first().copied();
@@ -143,6 +147,7 @@ impl Planner<'_> {
             // What was in vain is not looked at again and again.
             if best.is_none() {
                 self.sides.truncate(before);
+                self.barred.retain(|(_, side)| *side < before);
                 return Ok(());
             }
         }
@@ -194,7 +199,8 @@ impl Planner<'_> {
 
     fn has_same(&self, at: At) -> bool {
         let Some(hash) = self.tensor(at).and_then(|tensor| tensor.hash) else { return false };
-        self.sides.iter().enumerate().any(|(side, other)| other.with_hash(&hash).is_some_and(|twin| (side, twin) != at))
+        let mut sides = self.sides.iter().enumerate().filter(|(side, _)| !self.barred.contains(&(at, *side)));
+        sides.any(|(side, other)| other.with_hash(&hash).is_some_and(|twin| (side, twin) != at))
     }
 
     /// Takes the checkpoint where a tensor was seen for a candidate. Returns whether it is one.
@@ -238,6 +244,7 @@ impl Planner<'_> {
             }
         }
         self.sides.push(side);
+        self.bar(self.sides.len() - 1).await?;
         self.follow(&hashes).await?;
         Ok(true)
     }
@@ -272,6 +279,7 @@ impl Planner<'_> {
             && !self.sides.iter().any(|found| found.key == side.key)
         {
             self.sides.push(side);
+            self.bar(self.sides.len() - 1).await?;
         }
         Ok(())
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use weighthouse_format::xet::hash::XetHash;
 use weighthouse_store::StoreError;
-use weighthouse_store::blob::codec::Level;
 use weighthouse_store::blob::{ENCODER, Pace, RecodeSource, Recoded};
 use weighthouse_store::catalog::{Job, RepoKey, jobs};
 use weighthouse_store::digest::GitOid;
@@ -93,7 +92,7 @@ impl Hub {
     async fn recode_batch(&self, batch: &[RecodeSource], pace: &Pace) -> Result<Recoded, Error> {
         let mut moves = 1;
         loop {
-            match self.store().recode(batch, Level::Fast, false, pace).await {
+            match self.store().recode(batch, self.options().repack_level, false, pace).await {
                 Err(StoreError::Moved { .. }) if moves < MOST_MOVES => moves += 1,
                 done => return Ok(done?),
             }

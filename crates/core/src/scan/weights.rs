@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use weighthouse_format::checkpoint::{self, Checkpoint};
 use weighthouse_format::data::Elements;
+use weighthouse_format::gguf::families;
 use weighthouse_format::number::numbers;
 use weighthouse_format::spectrum::singular_values;
-use weighthouse_format::stats::{self, Wanted};
+use weighthouse_format::stats::{self, Wanted, extents};
 use weighthouse_format::{Folder, FormatError, Limits, Tensor};
 use weighthouse_trust::scan::weights::{self, Delta, Rows, Spectrum};
 use weighthouse_trust::scan::{FileScan, Report};
@@ -20,10 +21,6 @@ const FAR: f64 = 12.0;
 const CHANGED: f64 = 6.0;
 /// Bytes of rows that are read at once.
 const BAND_BYTES: u64 = 8 << 20;
-/// Most columns of a matrix whose rows are looked at.
-const MAX_COLUMNS: u64 = 1 << 22;
-/// Most rows that are looked at.
-const MAX_ROWS: u64 = 1 << 21;
 /// Highest rank of an adapter whose spectrum is computed.
 const MAX_RANK: usize = 512;
 /// Most elements of a matrix of an adapter.
@@ -37,14 +34,20 @@ pub(super) fn add(folder: &dyn Folder, file: Option<&str>, scans: &mut [FileScan
     // What is no checkpoint has no weights.
     let Ok(checkpoint) = read(folder, file, &limits) else { return };
     let tensors: Vec<&Tensor> = checkpoint.contents.tensors.iter().collect();
-    let wanted = Wanted { stats: true, sha256: true };
+    let wanted = Wanted { stats: true, sha256: true, bits: true, rows: Some(FAR) };
     let reads: Vec<_> = stats::read_all(folder, &tensors, wanted, &limits, &|_| {})
         .into_iter()
         .map(|read| read.map_err(|error| error.to_string()))
         .collect();
-    let mut findings = weights::judge(&checkpoint, &reads, tied(folder));
-    let rows: Vec<Rows> = tensors.iter().filter_map(|tensor| rows_of(folder, tensor, &limits).ok().flatten()).collect();
-    findings.extend(weights::judge_rows(&rows));
+    let config = config(folder);
+    let tied = config.as_ref().and_then(|config| config.get("tie_word_embeddings")?.as_bool());
+    let mut findings = weights::judge(&checkpoint, &reads, tied);
+    findings.extend(config.and_then(|config| architecture(&config, &checkpoint, file)).unwrap_or_default());
+    let rows = tensors.iter().zip(&reads).filter_map(|(tensor, read)| {
+        let found = read.as_ref().ok()?.rows.clone()?;
+        Some(Rows { name: tensor.name.clone(), file: file_of(tensor), found })
+    });
+    findings.extend(weights::judge_rows(&rows.collect::<Vec<_>>()));
     findings.extend(weights::judge_adapters(&adapters(folder, &tensors, &limits)));
     for finding in findings {
         let at = scans.iter().position(|scan| scan.path == finding.file).unwrap_or(0);
@@ -72,7 +75,7 @@ pub fn add_base(
     let comparison = diff::compare(a, b, None, progress);
     let place = |name: &str| {
         let tensor = after.contents.tensors.iter().find(|tensor| tensor.name == name);
-        tensor.and_then(Tensor::place).map_or("", |(file, _)| file).to_owned()
+        tensor.map(file_of).unwrap_or_default()
     };
     let (mut deltas, mut rows, mut compared) = (Vec::new(), Vec::new(), 0);
     for change in &comparison.tensors {
@@ -99,6 +102,10 @@ pub fn add_base(
     Ok(())
 }
 
+fn file_of(tensor: &Tensor) -> String {
+    tensor.place().map_or("", |(file, _)| file).to_owned()
+}
+
 fn read(folder: &dyn Folder, file: Option<&str>, limits: &Limits) -> Result<Checkpoint, FormatError> {
     match file {
         Some(path) => checkpoint::read_file(folder, path, limits),
@@ -106,67 +113,25 @@ fn read(folder: &dyn Folder, file: Option<&str>, limits: &Limits) -> Result<Chec
     }
 }
 
-/// What `config.json` says of the head and the embeddings.
-fn tied(folder: &dyn Folder) -> Option<bool> {
+/// The `config.json` of a folder.
+fn config(folder: &dyn Folder) -> Option<serde_json::Map<String, serde_json::Value>> {
     let section = folder.open("config.json").ok().filter(|section| section.len() <= 1 << 20)?;
     let bytes = section.read("config.json", 0, section.len()).ok()?;
-    let config: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    config.get("tie_word_embeddings")?.as_bool()
+    serde_json::from_slice(&bytes).ok()
 }
 
-/// Rows and columns of a matrix; `None` for what is none.
-fn extents(tensor: &Tensor) -> Option<(u64, u64)> {
-    let &[rows, columns] = tensor.shape.as_slice() else { return None };
-    let fits =
-        tensor.dtype.block_elements() == 1 && (8..=MAX_ROWS).contains(&rows) && (8..=MAX_COLUMNS).contains(&columns);
-    fits.then_some((rows, columns))
-}
-
-/// Goes through the rows of a matrix.
-fn each_row(
-    folder: &dyn Folder,
-    tensor: &Tensor,
-    columns: u64,
-    limits: &Limits,
-    mut each: impl FnMut(&[f64]),
-) -> Result<(), FormatError> {
-    let mut elements = Elements::new(folder, tensor, limits)?;
-    let row_bytes = columns.saturating_mul(elements.unit_bytes());
-    let band = (BAND_BYTES / row_bytes.max(1)).max(1) * row_bytes;
-    let wide = usize::try_from(columns).unwrap_or(usize::MAX);
-    let mut row = Vec::with_capacity(wide.min(1 << 22));
-    elements.bands(band, |bytes| {
-        let found = numbers(tensor.dtype, bytes)?;
-        for at in 0..found.len() {
-            row.push(found.get(at).unwrap_or(0.0));
-            if row.len() == wide {
-                each(&row);
-                row.clear();
-            }
-        }
-        Ok::<_, FormatError>(())
-    })
-}
-
-fn rows_of(folder: &dyn Folder, tensor: &Tensor, limits: &Limits) -> Result<Option<Rows>, FormatError> {
-    let Some((rows, columns)) = extents(tensor) else { return Ok(None) };
-    let mut norms = Vec::new();
-    let mut full = vec![false; usize::try_from(columns).unwrap_or(0)];
-    each_row(folder, tensor, columns, limits, |row| {
-        norms.push(row.iter().map(|x| x * x).sum::<f64>().sqrt());
-        full.iter_mut().zip(row).for_each(|(full, &x)| *full |= x != 0.0);
-    })?;
-    let mut found = Rows {
-        name: tensor.name.to_string(),
-        file: tensor.place().map_or("", |(file, _)| file).to_owned(),
-        rows,
-        columns,
-        empty: norms.iter().filter(|norm| **norm == 0.0).count() as u64,
-        empty_columns: full.iter().filter(|full| !**full).count() as u64,
-        ..Rows::default()
-    };
-    found.stand_out(&norms, FAR);
-    Ok(Some(found))
+/// Findings about the tensors that the configuration asks for.
+fn architecture(
+    config: &serde_json::Map<String, serde_json::Value>,
+    checkpoint: &Checkpoint,
+    file: Option<&str>,
+) -> Option<Vec<weighthouse_trust::scan::Finding>> {
+    let tensors = &checkpoint.contents.tensors;
+    // One shard is not all of a model.
+    let whole = file.is_none_or(|file| !file.contains("-of-"));
+    let differences = families::differences(config, tensors, whole)?;
+    let place = tensors.first().map(file_of).unwrap_or_default();
+    Some(weights::judge_architecture(&differences, &place))
 }
 
 /// Rows of embeddings that changed far more than the others.
@@ -202,9 +167,9 @@ fn changed_rows(
         }
         at += len;
     }
-    let mut found = Rows { name: name.to_owned(), rows, columns, ..Rows::default() };
+    let mut found = stats::Rows { rows, columns, ..stats::Rows::default() };
     found.stand_out(&norms, CHANGED);
-    Some(found)
+    Some(Rows { name: name.to_owned(), file: String::new(), found })
 }
 
 /// The spectra of all adapters.
@@ -267,7 +232,7 @@ fn spectrum(folder: &dyn Folder, module: String, down: &Tensor, up: &Tensor, lim
     let most = (values.len() as f64).ln();
     Some(Spectrum {
         module,
-        file: up.place().map_or("", |(file, _)| file).to_owned(),
+        file: file_of(up),
         rank,
         leading,
         norm: squares.sqrt(),
