@@ -14,31 +14,34 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use toml::Spanned;
-use weighthouse::repack::RepackPolicy;
+use weighthouse::repack::{Level, RepackPolicy};
 use weighthouse::{HubOptions, Storage};
 
 use crate::exit::Hinted;
+
+/// Head of the settings that every order has, below the order's own options.
+const HEADING: &str = "Data and logs";
 
 /// Settings as flags; each may also come from its variable or from the file
 #[derive(Clone, Debug, Default, Args)]
 pub struct Flags {
     /// TOML file with settings [env: WH_CONFIG]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of the embedded catalog and of local storage [env: WH_DATA]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "DIR")]
     pub data: Option<String>,
     /// `postgres://…` instead of the embedded SQLite catalog [env: WH_DATABASE]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "URL")]
     pub database: Option<String>,
     /// `s3://BUCKET[/PREFIX]` instead of the data folder [env: WH_STORAGE]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "URL")]
     pub storage: Option<String>,
     /// What to log: a level or tracing directives [env: WH_LOG] [default: info]
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILTER")]
     pub log: Option<String>,
     /// How to log: text or json [env: WH_LOG_FORMAT] [default: text]
-    #[arg(long, global = true, value_name = "FORMAT")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FORMAT")]
     pub log_format: Option<String>,
 }
 
@@ -70,6 +73,10 @@ pub struct ServerFlags {
     /// others) [env: WH_REPACK] [default: full]
     #[arg(long, value_name = "POLICY")]
     pub repack: Option<String>,
+    /// How much time that spends for size: fast, or cold for archives, which are read several times slower [env:
+    /// WH_REPACK_LEVEL] [default: fast]
+    #[arg(long, value_name = "LEVEL")]
+    pub repack_level: Option<String>,
     /// How much of one core that may take, in per cent [env: WH_REPACK_CPU_PERCENT] [default: 50]
     #[arg(long, value_name = "PERCENT")]
     pub repack_cpu_percent: Option<String>,
@@ -129,6 +136,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What is done with stored files in the background.
     pub repack: RepackPolicy,
+    /// How much time that spends for size.
+    pub repack_level: Level,
     /// How much of one core that may take, more than 0 and at most 1.
     pub repack_share: f64,
     /// Room for plain copies of the files that are read most, in bytes.
@@ -173,6 +182,7 @@ struct FileSettings {
     upload_lifetime_s: Written,
     drain_timeout_s: Written,
     repack: Written,
+    repack_level: Written,
     repack_cpu_percent: Written,
     hot_bytes: Written,
 }
@@ -334,6 +344,9 @@ impl Settings {
             repack: look
                 .find("repack", server.repack, written.repack, Some("full".to_owned()), str::parse)?
                 .context(needed)?,
+            repack_level: look
+                .find("repack_level", server.repack_level, written.repack_level, Some("fast".to_owned()), str::parse)?
+                .context(needed)?,
             repack_share: look
                 .find(
                     "repack_cpu_percent",
@@ -362,6 +375,7 @@ impl Settings {
         options.max_regular_bytes = self.max_regular_bytes;
         options.upload_lifetime = self.upload_lifetime;
         options.repack = self.repack;
+        options.repack_level = self.repack_level;
         options.repack_share = self.repack_share;
         options.hot_bytes = self.hot_bytes;
         options

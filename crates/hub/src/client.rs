@@ -10,7 +10,7 @@
 //! - [`push`]: a folder to a repository, only the chunks that the hub lacks
 //! - [`pull`]: a revision to a folder or to the cache of the Hugging Face clients
 //! - [`adopt`]: a model from a disk to a private repository, read back
-//! - [`RemoteFolder`]: a revision as a folder that is read by ranges
+//! - [`RemoteFolder`]: a revision as a folder that is read by ranges, and what the hub has judged of it
 //! - [`Meter`]: how far a transfer has come, to be looked at from outside
 //!
 //! **Invariants:** no byte is believed before its digest was compared; no path of a hub leads out of the folder that
@@ -32,6 +32,7 @@ mod paths;
 pub mod pull;
 pub mod push;
 mod remote_folder;
+mod reports;
 mod repos;
 mod retry;
 mod stamp;
@@ -43,6 +44,7 @@ pub use error::ClientError;
 pub use filter::Filter;
 pub use meter::{Meter, Phase, Snapshot};
 pub use remote_folder::RemoteFolder;
+pub use reports::StoredReport;
 pub use repos::{ListRepos, NewRepo};
 pub use retry::Patience;
 pub use target::RepoRef;

@@ -14,6 +14,7 @@
 
 mod accounts;
 pub mod address;
+mod advisories;
 pub mod app;
 mod cas;
 mod commits;

@@ -25,6 +25,8 @@
 //! | `/{id}/scan/{rev}[/{path}]` | what the scanner found, with the program around it; `as=sarif` in the JSON |
 //! | `/compare?a=&b=` | what changed between any two revisions; `search`, `show`, `p`, `as=csv` |
 //! | `/settings/policies`, `/settings/quarantine`, `/settings/audit` | for those who administrate; `of` |
+//! | `/settings/advisories` | feeds and what they concern, for those who administrate the hub |
+//! | `/{id}/settings/advisories` | takes note of an advisory |
 //! | `/{id}/settings/storage`, `/settings/storage` | what a repository and the hub take on the disk |
 //! | `/login`, `/logout`, `/settings/tokens` | who am I |
 //!
@@ -32,6 +34,7 @@
 
 mod account;
 mod address;
+mod advisories;
 mod architecture;
 mod assets;
 mod blob;
@@ -45,6 +48,7 @@ mod inside;
 mod list;
 pub mod markdown;
 mod policies;
+mod quarantine;
 mod scan;
 mod shell;
 mod storage;
@@ -103,8 +107,9 @@ pub fn routes(state: WebState) -> Router {
         .route("/settings/tokens", get(account::tokens))
         .route("/settings/storage", get(storage::hub))
         .route("/~page/settings/storage", get(storage::show))
+        .route("/~page/settings/advisories", post(advisories::take_note))
         .route("/assets/{name}", get(assets::serve))
-        .route("/settings/quarantine", get(policies::quarantine).post(policies::release))
+        .route("/settings/quarantine", get(quarantine::quarantine).post(quarantine::release))
         .route("/settings/audit", get(policies::audit))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .route(
@@ -112,6 +117,10 @@ pub fn routes(state: WebState) -> Router {
             get(policies::policies)
                 .post(policies::change_policies)
                 .layer(DefaultBodyLimit::max(policies::MAX_FORM_BYTES)),
+        )
+        .route(
+            "/settings/advisories",
+            get(advisories::show).post(advisories::change).layer(DefaultBodyLimit::max(advisories::MAX_FORM_BYTES)),
         )
         .with_state(state)
 }

@@ -3,6 +3,7 @@
 //! Serde only: no rule of the domain lives here, and no domain type is serialised. Each shape
 //! names the endpoint it serves, written as in the clients' own API.
 
+pub mod advisories;
 pub mod commit;
 pub mod compare;
 pub mod conversions;

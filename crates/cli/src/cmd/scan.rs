@@ -9,13 +9,15 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use weighthouse::format::Limits;
-use weighthouse::scan::{Report, Verdict, Wishes, add_base, sarif, scan, trace};
+use weighthouse::scan::{RULES_VERSION, Report, Target, Verdict, Wishes, add_base, sarif, scan, trace};
+use weighthouse_hub::client::StoredReport;
 
 use crate::exit::Answer;
 use crate::place::{Place, hinted};
 use crate::progress::Bytes;
 use crate::remote::RemoteFlags;
 use crate::ui;
+use crate::words::plain;
 
 /// Arguments of `wh scan`
 #[derive(Debug, Args)]
@@ -26,6 +28,9 @@ use crate::ui;
   wh scan . --sarif > scan.sarif
   wh scan hub:team/my-model@v1.0
   wh scan ./fine-tune --base hub:team/base
+
+Of a repository the report that the hub keeps is taken when it was made by the rules of this program, and
+nothing is downloaded; --anew, --weights and --base have the files read here.
 
 Exit codes: 0 when the verdict is `caution` or better, 3 when it is worse; `--allow` moves the line.")]
 pub struct Scan {
@@ -46,6 +51,9 @@ pub struct Scan {
     /// Compare the weights with those that they come from: a file, a folder, or a repository; reads all bytes of both
     #[arg(long, value_name = "BASE")]
     base: Option<String>,
+    /// Read the files of a repository here, whatever its hub has judged
+    #[arg(long)]
+    anew: bool,
     /// Show what is worth knowing, not only what is worth a look
     #[arg(long)]
     all: bool,
@@ -57,11 +65,13 @@ pub struct Scan {
     sarif: bool,
 }
 
-/// A report, and when and how long.
+/// A report, where it comes from, and when and how long.
 #[derive(Serialize)]
 struct Document<'a> {
     #[serde(flatten)]
     report: &'a Report,
+    /// `hub` for a report that the hub keeps, `scan` for one that was made here.
+    source: &'static str,
     started: u64,
     duration_ms: u64,
 }
@@ -87,14 +97,19 @@ impl Scan {
             wishes.weights = self.weights;
             wishes
         };
-        let bar = Arc::new(Bytes::new(quiet || self.json || self.sarif, "scanning"));
-        let shown = Arc::clone(&bar);
-        let (named, traced) = (target.to_owned(), self.trace);
         let started =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let began = Instant::now();
+        let stored = self.stored(&place, target, quiet).await;
+        let source = if stored.is_some() { "hub" } else { "scan" };
+        let bar = Arc::new(Bytes::new(quiet || self.json || self.sarif, "scanning"));
+        let shown = Arc::clone(&bar);
+        let (named, traced) = (target.to_owned(), self.trace);
         let work = tokio::task::spawn_blocking(move || {
-            let mut found = scan(place.folder(), place.file(), &named, wishes, &|bytes, total| shown.add(bytes, total));
+            let mut found = match stored {
+                Some(report) => Ok(report),
+                None => scan(place.folder(), place.file(), &named, wishes, &|bytes, total| shown.add(bytes, total)),
+            };
             if let (Ok(report), Some(base)) = (&mut found, &base)
                 && let Err(error) =
                     add_base(report, (place.folder(), place.file()), (base.folder(), base.file()), &|_, _| {})
@@ -115,12 +130,46 @@ impl Scan {
         let report = found.map_err(|error| hinted(target, &error))?;
         if self.json {
             let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            ui::document(&Document { report: &report, started, duration_ms })?;
+            ui::document(&Document { report: &report, source, started, duration_ms })?;
         } else if self.sarif {
             ui::json(&sarif::document(&report))?;
         } else {
             ui::data(screen::show(&report, &traces, self.all || self.weights || self.base.is_some()).trim_end())?;
         }
         Ok(report.verdict)
+    }
+
+    /// The report that a hub keeps, when it says all that is asked. Says what was done, because it makes a difference who
+    /// judged.
+    async fn stored(&self, place: &Place, target: &str, quiet: bool) -> Option<Report> {
+        let Place::Remote { folder, file } = place else { return None };
+        if self.anew || self.weights || self.base.is_some() {
+            return None;
+        }
+        let name = plain(target);
+        let (report, note) = match folder.stored_report(file.as_deref()).await {
+            Ok(StoredReport::Current(report)) => {
+                let rules = report.rules_version;
+                let note = format!("{name}: the report of the hub, by rules {rules}; --anew reads the files here");
+                (Some(Report { target: Target { name: target.to_owned(), ..report.target }, ..*report }), note)
+            }
+            Ok(StoredReport::OtherRules(rules)) => {
+                let note =
+                    format!("{name}: the hub judged it by rules {rules}, not {RULES_VERSION}; reading the files here");
+                (None, note)
+            }
+            Ok(StoredReport::Waits) => {
+                (None, format!("{name}: the hub has not judged all of it; reading the files here"))
+            }
+            Ok(_) => (None, format!("{name}: the hub has no report on all of it; reading the files here")),
+            Err(error) => {
+                let error = plain(&error.to_string());
+                (None, format!("{name}: the report of the hub cannot be had ({error}); reading the files here"))
+            }
+        };
+        if !quiet {
+            ui::note(&note);
+        }
+        report
     }
 }

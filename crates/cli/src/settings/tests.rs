@@ -62,9 +62,14 @@ fn repacking_is_full_at_half_a_core_unless_said_otherwise() {
     let settings = find(Flags::default(), &[("WH_REPACK", "light"), ("WH_REPACK_CPU_PERCENT", "100")]).unwrap();
     let options = settings.hub_options(true);
     assert_eq!((options.repack, options.repack_share), (RepackPolicy::Light, 1.0));
-    for (name, value, words) in
-        [("WH_REPACK", "on", "`off`, `light` or `full`"), ("WH_REPACK_CPU_PERCENT", "0", "--repack off")]
-    {
+    assert_eq!(options.repack_level, Level::Fast);
+    let cold = find(Flags::default(), &[("WH_REPACK_LEVEL", "cold")]).unwrap();
+    assert_eq!(cold.hub_options(true).repack_level, Level::Cold);
+    for (name, value, words) in [
+        ("WH_REPACK", "on", "`off`, `light` or `full`"),
+        ("WH_REPACK_CPU_PERCENT", "0", "--repack off"),
+        ("WH_REPACK_LEVEL", "best", "`fast` or `cold`"),
+    ] {
         let error = find(Flags::default(), &[(name, value)]).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }

@@ -9,6 +9,7 @@ mod large;
 mod postgres;
 mod roads;
 mod s3;
+mod scan;
 mod storm;
 mod upkeep;
 mod vanished;

@@ -27,6 +27,10 @@ fn soak_files_outlive_two_hundred_kills_of_the_hub_and_of_its_upkeep() {
     storm(200);
 }
 
+/// A repository that keeps the last three checkpoints.
+const RUN: &str = "admin/run";
+/// Files of one repository, after which its predecessors go: a round reads all that there is.
+const GENERATION: u64 = 30;
 /// Elements of one tensor, and tensors of a file: a megabyte in all.
 const ELEMENTS: usize = 128 << 10;
 const TENSORS: usize = 4;
@@ -58,7 +62,10 @@ struct Storm {
     over: AtomicBool,
     quiet: RwLock<()>,
     seed: AtomicU64,
+    /// Files that are there, until somebody begins to delete their repository.
     acknowledged: Mutex<Vec<Acknowledged>>,
+    /// Checkpoints of a repository of which rules keep the last three.
+    checkpoints: Mutex<Vec<Acknowledged>>,
     collected: AtomicU64,
     read: AtomicU64,
 }
@@ -69,7 +76,17 @@ impl Storm {
         let hub = world.wire();
         let (over, quiet) = (AtomicBool::new(false), RwLock::new(()));
         let (seed, collected, read) = (AtomicU64::new(1), AtomicU64::new(0), AtomicU64::new(0));
-        Self { world, hub, over, quiet, seed, acknowledged: Mutex::default(), collected, read }
+        let (acknowledged, checkpoints) = (Mutex::default(), Mutex::default());
+        Self { world, hub, over, quiet, seed, acknowledged, checkpoints, collected, read }
+    }
+
+    /// The repository that keeps little, and its rules.
+    fn begin(&self) {
+        roads::create(&self.hub, RUN);
+        let data = self.world.path("data");
+        let mut set = self.world.program(&["admin", "retention", "set", RUN, "--as", "admin", "--keep-last", "3"]);
+        let set = set.arg("--data").arg(data).output().unwrap();
+        assert!(set.status.success(), "{}", text(&set.stderr));
     }
 
     fn until_over(&self, turn: impl Fn() -> io::Result<()>) {
@@ -86,20 +103,43 @@ impl Storm {
     /// Uploads a file that stays, and now and then a repository that does not.
     fn upload(&self, actor: usize) -> io::Result<()> {
         let seed = self.seed.fetch_add(1, Ordering::SeqCst);
-        let repo = format!("admin/kept-{actor}");
-        let kept = self.put(&repo, &format!("{seed}.safetensors"), &weights(seed))?;
-        self.acknowledged.lock().unwrap().extend(kept);
+        let generation = seed / GENERATION;
+        let repo = format!("kept-{actor}-{generation}");
+        self.create(&repo)?;
+        let kept = self.put(&format!("admin/{repo}"), &format!("{seed}.safetensors"), &weights(seed))?;
+        self.acknowledged.lock().unwrap().push(kept);
         if seed.is_multiple_of(3) {
-            let repo = format!("admin/gone-{seed}");
-            taken(self.hub.post("/api/repos/create", &serde_json::json!({ "name": format!("gone-{seed}") }))?)?;
-            self.put(&repo, "model.safetensors", &weights(1_000_000 + seed))?;
-            let body = serde_json::json!({ "name": format!("gone-{seed}") });
-            taken(self.hub.ask("DELETE", "/api/repos/delete", body.to_string().as_bytes())?)?;
+            let repo = format!("gone-{seed}");
+            self.create(&repo)?;
+            self.put(&format!("admin/{repo}"), "model.safetensors", &weights(1_000_000 + seed))?;
+            self.delete(&repo)?;
+        }
+        if actor == 0 {
+            let path = format!("checkpoint-{seed}/model.safetensors");
+            let kept = self.put(RUN, &path, &weights(2_000_000 + seed))?;
+            self.checkpoints.lock().unwrap().push(kept);
+        }
+        if let Some(old) = generation.checked_sub(2) {
+            let old = format!("kept-{actor}-{old}");
+            self.acknowledged.lock().unwrap().retain(|file| file.repo != format!("admin/{old}"));
+            self.delete(&old)?;
         }
         Ok(())
     }
 
-    fn put(&self, repo: &str, path: &str, data: &[u8]) -> io::Result<Option<Acknowledged>> {
+    fn create(&self, name: &str) -> io::Result<()> {
+        let answer = self.hub.post("/api/repos/create", &serde_json::json!({ "name": name }))?;
+        if answer.status == 409 { Ok(()) } else { taken(answer).map(drop) }
+    }
+
+    /// Deletes a repository, unless a killed hub did.
+    fn delete(&self, name: &str) -> io::Result<()> {
+        let body = serde_json::json!({ "name": name }).to_string();
+        let answer = self.hub.ask("DELETE", "/api/repos/delete", body.as_bytes())?;
+        if answer.status == 404 { Ok(()) } else { taken(answer).map(drop) }
+    }
+
+    fn put(&self, repo: &str, path: &str, data: &[u8]) -> io::Result<Acknowledged> {
         let batch = taken(roads::batch(&self.hub, repo, &Sha256::of(data), data.len(), "basic")?)?.json();
         if let Some(href) = batch["objects"][0]["actions"]["upload"]["href"].as_str() {
             taken(self.hub.ask("PUT", href, data)?)?;
@@ -107,7 +147,7 @@ impl Storm {
         let answer = taken(roads::commit(&self.hub, repo, &roads::lfs_line(path, data))?)?;
         let commit = answer.json()["commitOid"].as_str().unwrap().to_owned();
         let sha256 = Sha256::of(data);
-        Ok(Some(Acknowledged { repo: repo.to_owned(), commit, path: path.to_owned(), sha256 }))
+        Ok(Acknowledged { repo: repo.to_owned(), commit, path: path.to_owned(), sha256 })
     }
 
     /// Reads one of the files that are there.
@@ -118,18 +158,26 @@ impl Storm {
             files.get(number % files.len().max(1)).cloned()
         };
         let Some(file) = file else { return Err(io::ErrorKind::NotFound.into()) };
-        let answer = taken(self.hub.get(&format!("/{}/resolve/main/{}", file.repo, file.path))?)?;
+        let answer = self.hub.get(&format!("/{}/resolve/main/{}", file.repo, file.path))?;
+        if answer.status == 404 && !self.acknowledged.lock().unwrap().iter().any(|kept| kept.repo == file.repo) {
+            return Ok(());
+        }
+        let answer = taken(answer)?;
         assert_eq!(Sha256::of(&answer.body), file.sha256, "{file:?}");
         self.read.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
-    /// Collects garbage, or has everything coded anew, in a process that is sometimes killed in the middle.
+    /// Collects garbage, applies rules, or has everything coded anew, in a process that is sometimes killed in the middle.
     fn keep_up(&self) -> io::Result<()> {
         let turn = self.collected.fetch_add(1, Ordering::SeqCst);
         let data = self.world.path("data");
-        let order: &[&str] =
-            if turn % 4 == 3 { &["repack", "--all", "--again"] } else { &["gc", "--execute", "--grace", "0"] };
+        // Each of them is killed in some turns and ends in others.
+        let order: &[&str] = match turn % 5 {
+            1 => &["retention", "apply", RUN, "--as", "admin"],
+            3 => &["repack", "--all", "--again"],
+            _ => &["gc", "--execute", "--grace", "0"],
+        };
         let mut command = self.world.program(&["admin"]);
         command.args(order).arg("--data").arg(&data).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
@@ -152,6 +200,8 @@ impl Storm {
         let newest = files.len().saturating_sub(6);
         let old = files[..newest].iter().skip(number as usize % 5).step_by(5);
         files[newest..].iter().chain(old).for_each(|file| file.check(&self.hub));
+        // One more may have been committed without an answer.
+        self.checkpoints.lock().unwrap().iter().rev().take(2).for_each(|file| file.check(&self.hub));
         let check =
             self.world.program(&["admin", "fsck", "--deep", "--json", "--data"]).arg(self.world.path("data")).output();
         let check = check.unwrap();
@@ -170,9 +220,7 @@ fn taken(answer: Answer) -> io::Result<Answer> {
 
 fn storm(rounds: u64) {
     let storm = Storm::new();
-    for actor in 0..2 {
-        roads::create(&storm.hub, &format!("admin/kept-{actor}"));
-    }
+    storm.begin();
     /// Ends the storm also when its thread panics.
     struct Over<'a>(&'a AtomicBool);
     impl Drop for Over<'_> {
@@ -205,9 +253,9 @@ fn storm(rounds: u64) {
     files.iter().for_each(|file| file.check(&storm.hub));
     let coded = storm.world.count_rows("xorbs WHERE form = 1");
     println!(
-        "{rounds} kills: {} files of {} MB, {} reads, {} orders of upkeep, {coded} coded xorbs",
+        "{rounds} kills: {} uploads, {} files at the end, {} reads, {} orders of upkeep, {coded} coded xorbs",
+        storm.seed.load(Ordering::SeqCst),
         files.len(),
-        files.len() * weights(0).len() / 1_000_000,
         storm.read.load(Ordering::SeqCst),
         storm.collected.load(Ordering::SeqCst),
     );

@@ -75,6 +75,14 @@ impl RemoteFolder {
         &self.commit
     }
 
+    pub(super) fn api(&self) -> &Api {
+        &self.api
+    }
+
+    pub(super) fn repo(&self) -> &RepoRef {
+        &self.repo
+    }
+
     /// SHA-256 of a file as the hub states it, in hexadecimal; large files only.
     #[must_use]
     pub fn digest(&self, path: &str) -> Option<&str> {

@@ -10,8 +10,8 @@ use weighthouse::Hub;
 use super::sign::Signer;
 use super::telemetry::Metrics;
 use super::{
-    accounts, cas, commits, compare, conversions, files, git_lfs, health, history, inside, policies, repos, scans,
-    storage, trees,
+    accounts, advisories, cas, commits, compare, conversions, files, git_lfs, health, history, inside, policies, repos,
+    scans, storage, trees,
 };
 use crate::web::{self, WebState};
 
@@ -104,6 +104,7 @@ impl App {
             .merge(scans::routes())
             .merge(commits::routes())
             .merge(policies::routes())
+            .merge(advisories::routes())
             .merge(git_lfs::routes())
             .merge(cas::routes())
             .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))

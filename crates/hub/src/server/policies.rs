@@ -16,7 +16,7 @@ use super::app::App;
 use super::visitor::{Visitor, json as read_json};
 use crate::wire::error::ErrorReply;
 use crate::wire::policies::{
-    AskOverride, DryRunReply, OverrideReply, PoliciesReply, QuarantinedReply, SavePolicies, VersionReply,
+    AskOverride, DryRunReply, OverrideReply, PoliciesReply, QuarantineReply, SavePolicies, VersionReply,
 };
 use crate::wire::query::Query;
 
@@ -79,9 +79,10 @@ async fn history(visitor: Visitor) -> Result<Response, ErrorReply> {
 
 async fn quarantine(visitor: Visitor) -> Result<Response, ErrorReply> {
     let owner = owner(&level(&visitor, visitor.query.text("of")).await?);
-    let files = visitor.app.hub().quarantined(owner.as_deref()).await.map_err(|error| visitor.refuse(error))?;
-    let files: Vec<_> = files.into_iter().map(QuarantinedReply::from).collect();
-    Ok(Json(json!({ "schema": "weighthouse.quarantine/1", "files": files })).into_response())
+    let limit = visitor.query.number("limit")?.map_or(100, |limit| limit.min(MOST_ROWS));
+    let limit = usize::try_from(limit).unwrap_or(1);
+    let list = visitor.app.hub().quarantined(owner.as_deref(), visitor.query.text("after"), limit).await;
+    Ok(Json(QuarantineReply::from(list.map_err(|error| visitor.refuse(error))?)).into_response())
 }
 
 async fn overrides(visitor: Visitor) -> Result<Response, ErrorReply> {

@@ -13,6 +13,7 @@ use weighthouse::revision::{MAIN, Revision};
 use weighthouse::{AccountKind, Error, RepoKind, RepoRecord};
 
 use super::address::{RepoPaths, encode_segment};
+use super::advisories::{AdviceNote, notes};
 use super::error::PageError;
 use super::format::{When, count, exact};
 use super::markdown::{self, MAX_MARKDOWN_BYTES, Place, Rendered};
@@ -46,6 +47,7 @@ struct Home {
     usages: Vec<Usage>,
     private: bool,
     trust: Trust,
+    advice: Vec<AdviceNote>,
     commit: String,
     commit_url: String,
     commit_title: String,
@@ -95,9 +97,10 @@ pub(super) async fn show(visit: Visit) -> Result<Response, PageError> {
     let trust = Trust::of(&status, head.paths.at("scan", MAIN, ""));
     let place = Place { repo: head.paths.page.clone(), revision: MAIN.to_owned(), folder: String::new() };
     // A long card takes a while, and other requests should not wait for it.
+    let advice = notes(&visit, &repo, &at).await.map_err(refuse)?;
     let template = tokio::task::spawn_blocking({
         let visit = visit.clone();
-        move || build(&visit, (&repo, &at), (head, trust), &files, text.as_deref(), &place)
+        move || build(&visit, (&repo, &at), (head, trust, advice), &files, text.as_deref(), &place)
     });
     let template = template.await.map_err(|error| refuse(Error::Malformed(error.to_string())))?;
     Ok(page(StatusCode::OK, &template))
@@ -114,7 +117,7 @@ async fn namespace(visit: &Visit) -> Option<PageError> {
 fn build(
     visit: &Visit,
     (repo, at): (&Repo, &Revision),
-    (head, trust): (RepoHead, Trust),
+    (head, trust, advice): (RepoHead, Trust, Vec<AdviceNote>),
     files: &[PathRecord],
     text: Option<&str>,
     place: &Place,
@@ -153,6 +156,7 @@ fn build(
         usages: usages(&subject),
         private: record.private,
         trust,
+        advice,
         commit: at.oid.to_string(),
         commit_url: head.paths.commit(&at.oid.to_string()),
         commit_title: at.commit.title().to_owned(),

@@ -1,20 +1,20 @@
-//! Policies, quarantine and the audit log, for those who administrate the hub or an organisation.
+//! Policies and the audit log, for those who administrate the hub or an organisation.
 
 use askama::Template;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
+use weighthouse::Error;
 use weighthouse::audit::exported;
-use weighthouse::policies::{DryRun, Level, NewOverride, Quarantined};
+use weighthouse::policies::{DryRun, Level};
 use weighthouse::policy::MAX_TEXT_BYTES;
-use weighthouse::{Error, RepoKind};
 
 use super::account::{check_same_site, form};
 use super::error::PageError;
 use super::format::When;
 use super::shell::{Shell, page};
 use super::visit::{Visit, with_pairs};
-use crate::server::policies::{audit_query, lines, owner};
+use crate::server::policies::{audit_query, lines};
 
 /// Largest form with policies, in bytes: each byte of them may take three.
 pub(super) const MAX_FORM_BYTES: usize = 3 * MAX_TEXT_BYTES + (16 << 10);
@@ -22,19 +22,30 @@ pub(super) const MAX_FORM_BYTES: usize = 3 * MAX_TEXT_BYTES + (16 << 10);
 const VERSIONS: u32 = 20;
 
 /// Where one is among the pages for administration.
-struct Place {
+pub(super) struct Place {
     /// Organisation or user; empty for the hub.
-    of: String,
-    /// `policies`, `quarantine` or `audit`.
-    tab: &'static str,
+    pub of: String,
+    /// `policies`, `quarantine`, `advisories` or `audit`.
+    pub tab: &'static str,
 }
 
 impl Place {
-    fn new(level: &Level, tab: &'static str) -> Self {
+    pub fn new(level: &Level, tab: &'static str) -> Self {
         Self { of: level.name().to_owned(), tab }
     }
 
-    fn at(&self, tab: &str) -> String {
+    /// Pages, and what they are called. Which advisories count is said for the hub as a whole.
+    pub fn tabs(&self) -> Vec<(&'static str, &'static str)> {
+        let all = [
+            ("policies", "Policies"),
+            ("quarantine", "Quarantine"),
+            ("advisories", "Advisories"),
+            ("audit", "Audit log"),
+        ];
+        all.into_iter().filter(|(tab, _)| self.of.is_empty() || *tab != "advisories").collect()
+    }
+
+    pub fn at(&self, tab: &str) -> String {
         with_pairs(&format!("/settings/{tab}"), [("of", self.of.as_str())].into_iter())
     }
 }
@@ -64,35 +75,6 @@ struct VersionRow {
 }
 
 #[derive(Template)]
-#[template(path = "quarantine.html")]
-struct QuarantinePage {
-    shell: Shell,
-    place: Place,
-    files: Vec<FileRow>,
-    /// Whether the reader may release files.
-    admin: bool,
-    overrides: Vec<OverrideRow>,
-}
-
-struct FileRow {
-    file: Quarantined,
-    short: String,
-    url: String,
-    at: When,
-}
-
-struct OverrideRow {
-    id: String,
-    path: String,
-    short: String,
-    reason: String,
-    by: String,
-    at: When,
-    state: String,
-    active: bool,
-}
-
-#[derive(Template)]
 #[template(path = "audit.html")]
 struct AuditPage {
     shell: Shell,
@@ -118,7 +100,8 @@ struct AuditRow {
     reasons: String,
 }
 
-async fn level(visit: &Visit, of: Option<&str>) -> Result<Level, PageError> {
+/// The level that a reader names and administrates.
+pub(super) async fn level(visit: &Visit, of: Option<&str>) -> Result<Level, PageError> {
     if visit.caller.account().is_none() {
         return Err(visit.refuse(Error::Unauthenticated { action: "administrate" }));
     }
@@ -206,93 +189,6 @@ async fn editor(visit: &Visit, level: &Level) -> Result<Editor, PageError> {
             })
             .collect(),
     })
-}
-
-/// `GET /settings/quarantine`
-pub(super) async fn quarantine(visit: Visit) -> Result<Response, PageError> {
-    let level = level(&visit, visit.query.text("of")).await?;
-    let hub = visit.hub();
-    let now_ms = hub.now_ms();
-    let files = hub.quarantined(owner(&level).as_deref()).await.map_err(|error| visit.refuse(error))?;
-    let admin = visit.caller.is_admin();
-    let overrides = if admin && level == Level::Hub {
-        hub.overrides(&visit.caller, 100).await.map_err(|error| visit.refuse(error))?
-    } else {
-        Vec::new()
-    };
-    let encode = super::address::encode_path;
-    let template = QuarantinePage {
-        files: files
-            .into_iter()
-            .map(|file| FileRow {
-                url: format!("/{}/blob/main/{}", file.repo, encode(&file.path)),
-                at: When::new(file.last_at_ms, now_ms),
-                short: file.digest.chars().take(16).collect(),
-                file,
-            })
-            .collect(),
-        admin,
-        overrides: overrides
-            .into_iter()
-            .map(|one| {
-                let expired = one.expires_at_ms.is_some_and(|ms| ms <= now_ms);
-                let active = one.ended_at_ms.is_none() && !expired;
-                let state = match (one.ended_at_ms, one.expires_at_ms) {
-                    (Some(_), _) => "taken back".to_owned(),
-                    (None, Some(_)) if expired => "expired".to_owned(),
-                    (None, Some(ms)) => {
-                        format!("until {}", crate::wire::time::format_millis(ms).chars().take(10).collect::<String>())
-                    }
-                    (None, None) => "in force".to_owned(),
-                };
-                OverrideRow {
-                    at: When::new(one.made_at_ms, now_ms),
-                    id: one.id,
-                    path: one.path,
-                    short: one.digest.chars().take(16).collect(),
-                    reason: one.reason,
-                    by: one.account_name,
-                    state,
-                    active,
-                }
-            })
-            .collect(),
-        place: Place::new(&level, "quarantine"),
-        shell: visit
-            .shell("Quarantine", Some(with_pairs("/api/settings/quarantine", [("of", level.name())].into_iter()))),
-    };
-    Ok(page(StatusCode::OK, &template))
-}
-
-/// `POST /settings/quarantine`, a form with `repo`, `path`, `digest` and `reason`, or with `end`.
-pub(super) async fn release(visit: Visit, headers: HeaderMap, body: Bytes) -> Result<Response, PageError> {
-    check_same_site(&visit, &headers)?;
-    let form = form(&visit, &body)?;
-    let refuse = |error: Error| visit.refuse(error);
-    let hub = visit.hub();
-    if let Some(id) = form.text("end") {
-        hub.end_override(&visit.caller, id).await.map_err(refuse)?;
-        return Ok(Redirect::to("/settings/quarantine").into_response());
-    }
-    let text = |key: &str| form.text(key).unwrap_or("").to_owned();
-    let id = text("repo");
-    let found = match hub.repo(&visit.caller, RepoKind::Model, &id).await {
-        Err(Error::RepoNotFound { .. }) => hub.repo(&visit.caller, RepoKind::Dataset, &id).await,
-        other => other,
-    };
-    let new = NewOverride {
-        path: text("path"),
-        digest: text("digest"),
-        reason: text("reason"),
-        lifetime_ms: form
-            .number("days")
-            .ok()
-            .flatten()
-            .filter(|days| *days > 0)
-            .map(|days| i64::try_from(days.min(36_500)).unwrap_or(1) * 86_400_000),
-    };
-    hub.override_verdict(&visit.caller, &found.map_err(refuse)?, new).await.map_err(refuse)?;
-    Ok(Redirect::to("/settings/quarantine").into_response())
 }
 
 /// `GET /settings/audit`, filtered; `as=jsonl` to keep.

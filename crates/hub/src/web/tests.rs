@@ -1,6 +1,7 @@
 //! Promises of the pages, asked for in process: the routes behind the server's own layers, over a hub in memory.
 
 mod account;
+mod advisories;
 mod compare;
 mod convert;
 mod inside;

@@ -4,12 +4,13 @@
 //! - `PUT /api/settings/policies` with [`SavePolicies`]
 //! - `POST /api/settings/policies/dry-run` with [`SavePolicies`]: [`DryRunReply`]
 //! - `GET /api/settings/policies/history[?of=NAME]`
-//! - `GET /api/settings/quarantine[?of=NAME]`
+//! - `GET /api/settings/quarantine[?of=NAME]`, with `after` and `limit`: [`QuarantineReply`]
 //! - `POST /api/settings/overrides` with [`AskOverride`], `DELETE /api/settings/overrides/{id}`
 //! - `GET /api/settings/audit`, with `of`, `event`, `actor`, `repo`, `outcome`, `days`, `before`, `limit`; `as=jsonl`
 
 use serde::{Deserialize, Serialize};
-use weighthouse::policies::{DryRun, Quarantined, Standing};
+use weighthouse::gate::{QuarantineList, Quarantined};
+use weighthouse::policies::{DryRun, Standing};
 use weighthouse::{OverrideRecord, PolicyRecord};
 
 /// `weighthouse.policies/1`: the policies of a level.
@@ -136,29 +137,46 @@ impl DryRunReply {
     }
 }
 
-/// A file that policies keep from those who ask for it.
+/// `weighthouse.quarantine/1`: files that policies keep back because of their verdicts. `next` is the `after` of the part
+/// that follows.
 #[derive(Debug, Serialize)]
-pub struct QuarantinedReply {
+pub struct QuarantineReply {
+    schema: &'static str,
+    files: Vec<QuarantinedReply>,
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct QuarantinedReply {
+    r#type: &'static str,
     repo: String,
     path: String,
     digest: String,
+    size_bytes: u64,
     verdict: &'static str,
-    refused: u64,
-    last_at_ms: i64,
+    worst: String,
+    branches: Vec<String>,
+    reasons: Vec<weighthouse::policy::Reason>,
     released: bool,
+    overrides: Vec<OverrideReply>,
 }
 
-impl From<Quarantined> for QuarantinedReply {
-    fn from(file: Quarantined) -> Self {
-        Self {
+impl From<QuarantineList> for QuarantineReply {
+    fn from(list: QuarantineList) -> Self {
+        let file = |file: Quarantined| QuarantinedReply {
+            r#type: file.kind.as_str(),
             repo: file.repo,
             path: file.path,
             digest: file.digest,
-            verdict: file.verdict,
-            refused: file.refused,
-            last_at_ms: file.last_at_ms,
+            size_bytes: file.size_bytes,
+            verdict: file.verdict.as_str(),
+            worst: file.worst,
+            branches: file.branches,
+            reasons: file.reasons,
             released: file.released,
-        }
+            overrides: file.overrides.into_iter().map(OverrideReply::from).collect(),
+        };
+        Self { schema: "weighthouse.quarantine/1", files: list.files.into_iter().map(file).collect(), next: list.next }
     }
 }
 

@@ -3,10 +3,14 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 use weighthouse::Hub;
-use weighthouse::advisories::{ConcernedRepo, Evidence};
+use weighthouse::advisories::ConcernedRepo;
+use weighthouse::names::written;
 
 use super::Answer;
 use crate::words;
+
+/// Matches that are asked for at once.
+const PART: usize = 1_000;
 
 /// Orders about advisories.
 #[derive(Debug, Subcommand)]
@@ -112,17 +116,26 @@ async fn list(hub: &Hub) -> anyhow::Result<Answer> {
 }
 
 async fn matches(hub: &Hub, repo: Option<&str>) -> anyhow::Result<Answer> {
-    let mut found = hub.concerned().await?;
-    found.retain(|found| repo.is_none_or(|wanted| found.repo.eq_ignore_ascii_case(wanted)));
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let part = hub.concerned(after.as_deref(), PART).await?;
+        found.extend(part.matches);
+        after = part.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let name = |found: &ConcernedRepo| written(found.kind, &found.id);
+    found.retain(|found| repo.is_none_or(|wanted| name(found).eq_ignore_ascii_case(wanted)));
     let line = |found: &ConcernedRepo| {
         let concern = &found.concern;
         let commit: String = concern.commit.to_string().chars().take(12).collect();
-        let why: Vec<String> = concern.evidence.iter().take(3).map(said).collect();
+        let why: Vec<String> = concern.evidence.iter().take(3).map(|why| words::plain(&why.to_string())).collect();
         format!(
             "{}  {}  {}@{commit}  {}",
             concern.advisory.id,
             concern.advisory.severity.as_str(),
-            found.repo,
+            name(found),
             why.join(", ")
         )
     };
@@ -131,7 +144,7 @@ async fn matches(hub: &Hub, repo: Option<&str>) -> anyhow::Result<Answer> {
         .map(|found| {
             let concern = &found.concern;
             json!({
-                "advisory": concern.advisory.id, "severity": concern.advisory.severity, "repo": found.repo,
+                "advisory": concern.advisory.id, "severity": concern.advisory.severity, "repo": name(found),
                 "commit": concern.commit.to_string(), "evidence": concern.evidence, "found_at_ms": concern.found_at_ms,
             })
         })
@@ -141,20 +154,6 @@ async fn matches(hub: &Hub, repo: Option<&str>) -> anyhow::Result<Answer> {
         text: found.iter().map(line).collect::<Vec<_>>().join("\n"),
         json: json!({ "schema": "weighthouse.advisory-matches/1", "matches": list }),
     })
-}
-
-/// A reason, in words.
-fn said(evidence: &Evidence) -> String {
-    let plain = words::plain;
-    match evidence {
-        Evidence::File { path } => format!("file {}", plain(path)),
-        Evidence::Tensor { name } => format!("tensor {}", plain(name)),
-        Evidence::Repository => "the repository is named".to_owned(),
-        Evidence::Commit => "the commit is named".to_owned(),
-        Evidence::Format { name } => format!("format {}", plain(name)),
-        Evidence::Config { path, key, value } => format!("{}: {} is {}", plain(path), plain(key), plain(value)),
-        _ => "another reason".to_owned(),
-    }
 }
 
 async fn check(hub: &Hub) -> anyhow::Result<Answer> {

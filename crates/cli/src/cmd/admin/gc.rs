@@ -86,7 +86,8 @@ fn gc_text(report: &GcReport) -> String {
     }
     let Rows { commits, trees, blobs, contents, xorbs } = report.removed;
     lines.push(format!(
-        "rows       {commits} commits, {trees} trees, {blobs} blobs, {contents} contents, {xorbs} xorbs"
+        "rows       {commits} commits, {trees} trees, {blobs} blobs, {contents} contents, {xorbs} xorbs, {} verdicts",
+        report.verdicts
     ));
     let (conversions, comparisons) = report.unused;
     if conversions + comparisons > 0 {
@@ -171,6 +172,7 @@ fn gc_json(report: &GcReport) -> Value {
             "dependants": b.dependants,
         })).collect::<Vec<_>>(),
         "removed": rows(report.removed),
+        "removed_verdicts": report.verdicts,
         "marked": rows(report.marked),
         "packs": { "removed": report.packs.0, "removed_bytes": report.packs.1,
                    "rewritten": report.rewritten.0, "rewritten_bytes": report.rewritten.1 },

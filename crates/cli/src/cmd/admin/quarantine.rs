@@ -2,16 +2,21 @@
 
 use clap::Subcommand;
 use serde_json::json;
-use weighthouse::Hub;
-use weighthouse::names::kind_and_id;
+use weighthouse::gate::Quarantined;
+use weighthouse::names::{kind_and_id, written};
 use weighthouse::policies::NewOverride;
 use weighthouse::revision::MAIN;
+use weighthouse::{Hub, OverrideRecord};
 
 use super::{Answer, administrator, any_administrator, moment};
+use crate::words::plain;
+
+/// Files that are asked for at once.
+const PART: usize = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Quarantine {
-    /// List files that were refused in the last month
+    /// List files at the heads of branches that policies keep back because of their verdicts
     List {
         /// Organisation or user that owns them
         #[arg(long)]
@@ -77,7 +82,7 @@ impl Quarantine {
             Self::Overrides => {
                 let caller = any_administrator(hub).await?;
                 let all = hub.overrides(&caller, 1_000).await?;
-                let line = |o: &weighthouse::OverrideRecord| {
+                let line = |o: &OverrideRecord| {
                     let end = match (o.ended_at_ms, o.expires_at_ms) {
                         (Some(_), _) => "  taken back".to_owned(),
                         (None, Some(ms)) => format!("  until {}", moment(ms)),
@@ -90,11 +95,7 @@ impl Quarantine {
                     text: all.iter().map(line).collect::<Vec<_>>().join("\n"),
                     json: json!({
                         "schema": "weighthouse.overrides/1",
-                        "overrides": all.iter().map(|o| json!({
-                            "id": o.id, "repo": o.repo.to_string(), "path": o.path, "digest": o.digest,
-                            "by": o.account_name, "reason": o.reason, "made_at_ms": o.made_at_ms,
-                            "expires_at_ms": o.expires_at_ms, "ended_at_ms": o.ended_at_ms,
-                        })).collect::<Vec<_>>(),
+                        "overrides": all.iter().map(entry).collect::<Vec<_>>(),
                     }),
                 })
             }
@@ -116,20 +117,48 @@ async fn list(hub: &Hub, of: Option<&str>) -> anyhow::Result<Answer> {
         Some(name) => Some(hub.account(name).await?.id),
         None => None,
     };
-    let files = hub.quarantined(owner.as_deref()).await?;
-    let line = |file: &weighthouse::policies::Quarantined| {
-        let released = if file.released { "  released" } else { "" };
-        format!("{:<10}  {} {}  refused {}×{released}", file.verdict, file.repo, file.path, file.refused)
+    let (mut files, mut after) = (Vec::new(), None);
+    loop {
+        let part = hub.quarantined(owner.as_deref(), after.as_deref(), PART).await?;
+        files.extend(part.files);
+        after = part.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let line = |file: &Quarantined| {
+        let name = written(file.kind, &file.repo);
+        let branches = file.branches.iter().map(|branch| plain(branch)).collect::<Vec<_>>().join(", ");
+        let mut line = format!("{:<10}  {name} {}  on {branches}", file.verdict.as_str(), plain(&file.path));
+        if file.released {
+            line += "  released";
+        }
+        for made in &file.overrides {
+            let until = made.expires_at_ms.map(|ms| format!(", until {}", moment(ms))).unwrap_or_default();
+            line += &format!("\n            {} {}: {}{until}", made.id, plain(&made.account_name), plain(&made.reason));
+        }
+        line
     };
+    let text = files.iter().map(line).collect::<Vec<_>>().join("\n");
     Ok(Answer {
         code: 0,
-        text: files.iter().map(line).collect::<Vec<_>>().join("\n"),
+        text: if files.is_empty() { "nothing is in quarantine".to_owned() } else { text },
         json: json!({
             "schema": "weighthouse.quarantine/1",
             "files": files.iter().map(|file| json!({
-                "repo": file.repo, "path": file.path, "digest": file.digest, "verdict": file.verdict,
-                "refused": file.refused, "last_at_ms": file.last_at_ms, "released": file.released,
+                "type": file.kind.as_str(), "repo": file.repo, "path": file.path, "digest": file.digest,
+                "size_bytes": file.size_bytes, "verdict": file.verdict.as_str(), "worst": file.worst,
+                "branches": file.branches, "reasons": file.reasons, "released": file.released,
+                "overrides": file.overrides.iter().map(entry).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         }),
+    })
+}
+
+fn entry(made: &OverrideRecord) -> serde_json::Value {
+    json!({
+        "id": made.id, "repo": made.repo.to_string(), "path": made.path, "digest": made.digest,
+        "by": made.account_name, "reason": made.reason, "made_at_ms": made.made_at_ms,
+        "expires_at_ms": made.expires_at_ms, "ended_at_ms": made.ended_at_ms,
     })
 }

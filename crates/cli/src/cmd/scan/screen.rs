@@ -1,4 +1,5 @@
-//! A report as a person reads it: the verdict, what would happen, where, how sure, and what to do.
+//! A report as a person reads it: the verdict, what would happen, where, how sure, and what to do. It may come from a hub,
+//! so that no text of it is taken for harmless.
 
 use std::fmt::Write;
 
@@ -15,7 +16,8 @@ pub fn show(report: &Report, traces: &[Option<Vec<Line>>], all: bool) -> String 
     let files = if target.files == 1 { "1 file".to_owned() } else { format!("{} files", digits(target.files)) };
     // Nothing can go wrong when writing to a string.
     let _ = writeln!(out, "{}: {}", plain(&target.name), says(report.verdict));
-    let _ = writeln!(out, "  {files}, {}, {}", ui::size(target.size_bytes), report.formats.join(", "));
+    let formats = plain(&report.formats.join(", "));
+    let _ = writeln!(out, "  {files}, {}, {formats}", ui::size(target.size_bytes));
     let names = report.imports.len();
     if names > 0 {
         let odd = report.imports.iter().filter(|import| import.safety != Safety::Innocuous).count();
@@ -56,7 +58,7 @@ fn one(out: &mut String, finding: &Finding, trace: Option<&[Line]>) {
         Confidence::Likely => ", likely",
         _ => ", possible",
     };
-    let _ = writeln!(out, "\n{} [{}, {}{sure}]", finding.verdict, finding.rule, finding.severity.as_str());
+    let _ = writeln!(out, "\n{} [{}, {}{sure}]", finding.verdict, plain(&finding.rule), finding.severity.as_str());
     let _ = writeln!(out, "  {}", plain(&finding.detail));
     let mut place = plain(&finding.file);
     if let Some(member) = &finding.member {
@@ -66,7 +68,7 @@ fn one(out: &mut String, finding: &Finding, trace: Option<&[Line]>) {
         place += &format!(", byte {}", digits(offset));
     }
     if let Some(op) = finding.op {
-        let name = finding.opcode.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
+        let name = finding.opcode.as_deref().map(|name| format!(" {}", plain(name))).unwrap_or_default();
         place += &format!(", opcode {}{name}", digits(op));
     }
     let _ = writeln!(out, "  where: {place}");
@@ -74,10 +76,10 @@ fn one(out: &mut String, finding: &Finding, trace: Option<&[Line]>) {
         let _ = writeln!(out, "  object: {}", plain(path));
     }
     if finding.severity != Severity::Info {
-        let _ = writeln!(out, "  do: {}", finding.advice);
+        let _ = writeln!(out, "  do: {}", plain(&finding.advice));
     }
     if !finding.refs.is_empty() {
-        let _ = writeln!(out, "  see: {}", finding.refs.join(", "));
+        let _ = writeln!(out, "  see: {}", plain(&finding.refs.join(", ")));
     }
     for line in trace.into_iter().flatten() {
         let mark = if line.here { ">" } else { " " };

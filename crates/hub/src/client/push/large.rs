@@ -227,7 +227,15 @@ impl<'a> Session<'a> {
     }
 
     async fn end_file(&mut self, sha256: Sha256) -> Result<(), ClientError> {
-        let placed = self.with_packer(|packer| Ok(packer.end_file())).await?;
+        let (placed, sealed) = self
+            .with_packer(|packer| {
+                let mut sealed = Vec::new();
+                Ok((packer.end_file(&mut sealed)?, sealed))
+            })
+            .await?;
+        for xorb in sealed {
+            self.upload(xorb).await?;
+        }
         let number = self.sent.digests.len();
         self.shard_bytes += (2 + placed.runs.len() * 2) * RECORD;
         self.placed_bytes += placed.runs.iter().map(|run| u64::from(run.raw_len)).sum::<u64>();

@@ -12,6 +12,9 @@ use super::index::{At, ChunkIndex, Slot};
 
 /// Raw bytes at which a xorb is sent. Half of what is allowed: several are in memory at a time.
 const XORB_TARGET: u64 = 32 << 20;
+/// Size of a file, in bytes, from which on nothing else lies in its last xorb. The hub codes a xorb as a difference to files
+/// that have no part of it: one model could not be the base of the next one that is sent with it.
+const APART_BYTES: u64 = 4 << 20;
 /// Raw bytes after which the body encoded so far is taken over.
 const PIECE_BYTES: usize = 1 << 20;
 /// Terms of one file above which known chunks are used only where they come in runs.
@@ -74,6 +77,7 @@ struct File {
     tree: HashTree,
     runs: Vec<Run>,
     chunks: u64,
+    bytes: u64,
     /// Chunk hashes of the last run, whose range hash is still due.
     last: Vec<XetHash>,
 }
@@ -143,11 +147,14 @@ impl Packer {
         Ok(at)
     }
 
-    /// Ends the current file; the next chunk belongs to another.
-    pub(super) fn end_file(&mut self) -> Placed {
+    /// Ends the current file; the next chunk belongs to another. The xorb of a large one is full with it.
+    pub(super) fn end_file(&mut self, sealed: &mut Vec<Sealed>) -> Result<Placed, FormatError> {
         let mut file = std::mem::take(&mut self.file);
         file.close_run();
-        Placed { file_hash: file.tree.file_hash(), runs: file.runs }
+        if file.bytes >= APART_BYTES {
+            sealed.extend(self.seal()?);
+        }
+        Ok(Placed { file_hash: file.tree.file_hash(), runs: file.runs })
     }
 
     /// Ends the xorb that is being filled, if there is one.
@@ -192,6 +199,7 @@ impl File {
     fn push(&mut self, hash: XetHash, raw_len: u32, at: At) {
         self.tree.push(hash, raw_len.into());
         self.chunks += 1;
+        self.bytes += u64::from(raw_len);
         if let Some(last) = self.runs.last_mut()
             && last.slot == at.slot
             && last.end == at.index
@@ -246,9 +254,9 @@ mod tests {
         let pieces: Vec<Piece> = (0..20).map(|i| piece(i, 10_000)).collect();
         let mut sealed = Vec::new();
         let first = packer.take(&pieces, &mut sealed).unwrap();
-        let one = packer.end_file();
+        let one = packer.end_file(&mut sealed).unwrap();
         let second = packer.take(&pieces, &mut sealed).unwrap();
-        let two = packer.end_file();
+        let two = packer.end_file(&mut sealed).unwrap();
         assert_eq!((first.new_bytes, second.new_bytes, second.reused_bytes), (200_000, 0, 200_000));
         assert_eq!((one.file_hash, one.runs.len()), (two.file_hash, 1));
         assert_eq!(one.runs, two.runs);
@@ -268,10 +276,28 @@ mod tests {
         }
         assert_eq!(sealed.len(), 1);
         assert_eq!(u64::from(sealed[0].listing.raw_bytes), XORB_TARGET);
-        let placed = packer.end_file();
+        let placed = packer.end_file(&mut sealed).unwrap();
         assert_eq!(placed.runs.len(), 2);
-        assert_eq!(index.lock().unwrap().hash_of(placed.runs[0].slot), Some(sealed[0].listing.hash));
-        assert_eq!(index.lock().unwrap().hash_of(placed.runs[1].slot), None, "it is still being filled");
+        let index = index.lock().unwrap();
+        let hashes = placed.runs.iter().map(|run| index.hash_of(run.slot).unwrap());
+        assert!(hashes.eq(sealed.iter().map(|xorb| xorb.listing.hash)));
+    }
+
+    #[test]
+    fn large_files_share_no_xorb_and_small_ones_do() {
+        let (mut packer, _) = packer();
+        let mut sealed = Vec::new();
+        let mut slots = Vec::new();
+        for (file, chunks) in [1, 2, 64, 64, 1].into_iter().enumerate() {
+            for i in 0..chunks {
+                packer.take(&[piece((file * 1000 + i) as u64, 65_536)], &mut sealed).unwrap();
+            }
+            let placed = packer.end_file(&mut sealed).unwrap();
+            slots.push(placed.runs.iter().map(|run| run.slot).collect::<Vec<_>>());
+        }
+        assert_eq!(sealed.len(), 2);
+        assert_eq!((&slots[0], &slots[0]), (&slots[1], &slots[2]), "what comes before a large file may lie with it");
+        assert!(slots[3] != slots[2] && slots[4] != slots[3]);
     }
 
     proptest! {
@@ -283,7 +309,7 @@ mod tests {
             for some in pieces.chunks(cut) {
                 packer.take(some, &mut sealed).unwrap();
             }
-            let placed = packer.end_file();
+            let placed = packer.end_file(&mut sealed).unwrap();
             sealed.extend(packer.seal().unwrap());
             let mut rebuilt = Vec::new();
             for run in &placed.runs {

@@ -4,15 +4,15 @@ use weighthouse::policy::{Action, DEFAULTS, Facts, State};
 
 use super::*;
 
-struct Office {
-    ground: Ground,
-    root: Caller,
+pub(super) struct Office {
+    pub ground: Ground,
+    pub root: Caller,
     /// `Authorization` of the administrator, and of Ada, who administrates `lab`.
-    root_key: String,
-    ada_key: String,
+    pub root_key: String,
+    pub ada_key: String,
 }
 
-async fn office() -> Office {
+pub(super) async fn office() -> Office {
     let ground = ground().await;
     ground.hub.add_user(NewAccount { name: "root".to_owned(), admin: true, ..NewAccount::default() }).await.unwrap();
     ground.hub.add_org(NewAccount { name: "lab".to_owned(), ..NewAccount::default() }).await.unwrap();
@@ -31,7 +31,7 @@ async fn office() -> Office {
     Office { ground, root, root_key, ada_key }
 }
 
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
@@ -100,15 +100,30 @@ async fn policies_are_tried_saved_and_refused_in_a_form() {
 async fn a_quarantined_file_is_released_with_a_reason_and_taken_back() {
     let office = office().await;
     let key = [(header::AUTHORIZATION, &*office.root_key)];
-    office.ground.model("bert", &[("model.bin", b"x")]).await;
+    // Nobody has asked for it.
+    let poison = b"cos\nsystem\n(S'true'\ntR.";
+    office.ground.model("bert", &[("<model>.pkl", poison), ("again.pkl", poison), ("config.json", b"{}")]).await;
     let hub = &office.ground.hub;
     let repo = hub.repo(&office.ground.ada, RepoKind::Model, "ada/bert").await.unwrap();
-    let facts =
-        Facts { state: State::Unsafe, path: "<model>.bin".to_owned(), digest: "a".repeat(64), ..Facts::default() };
-    assert!(!hub.decide(&office.ground.ada, Action::Download, &repo, &facts).await.unwrap().allowed);
+    let digest = weighthouse::Sha256::of(poison).to_string();
+    let facts = Facts { state: State::Unsafe, path: "<model>.pkl".to_owned(), digest, ..Facts::default() };
     let listed = office.ground.ask("/settings/quarantine", &key).await;
     check_sound("quarantine", &listed);
-    assert!(listed.body.contains("ada/bert/&#60;model&#62;.bin"), "{}", listed.body);
+    assert!(
+        listed.body.contains("ada/bert/&#60;model&#62;.pkl") && listed.body.contains("os.system"),
+        "{}",
+        listed.body
+    );
+    assert!(!listed.body.contains("config.json"));
+    let part = office.ground.ask("/api/settings/quarantine?limit=1", &key).await;
+    let part: serde_json::Value = serde_json::from_str(&part.body).unwrap();
+    assert_eq!((&part["files"][0]["path"], &part["files"][0]["branches"][0]), (&"<model>.pkl".into(), &"main".into()));
+    let next = encoded(part["next"].as_str().unwrap());
+    let part = office.ground.ask(&format!("/api/settings/quarantine?limit=9&after={next}"), &key).await;
+    let part: serde_json::Value = serde_json::from_str(&part.body).unwrap();
+    assert_eq!((&part["files"][0]["path"], &part["next"]), (&"again.pkl".into(), &serde_json::Value::Null));
+    let lost = office.ground.ask("/settings/quarantine?after=x", &key).await;
+    assert_eq!(lost.status, StatusCode::BAD_REQUEST);
     let form = |reason: &str| {
         format!(
             "repo=ada%2Fbert&path={}&digest={}&days=&reason={}",
@@ -126,6 +141,7 @@ async fn a_quarantined_file_is_released_with_a_reason_and_taken_back() {
     let listed = office.ground.ask("/settings/quarantine", &key).await;
     check_sound("released", &listed);
     assert!(listed.body.contains("built by us") && listed.body.contains("Take back"));
+    assert!(listed.body.contains("in force, by root") && listed.body.contains("Released."), "{}", listed.body);
     let id = hub.overrides(&office.root, 9).await.unwrap()[0].id.clone();
     let ended = office.ground.post("/settings/quarantine", &format!("end={id}"), &key).await;
     assert_eq!(ended.status, StatusCode::SEE_OTHER);
