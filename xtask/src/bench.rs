@@ -6,6 +6,7 @@
 mod convert;
 mod diff;
 mod figures;
+mod gate;
 mod machine;
 mod read;
 mod scan;
@@ -15,7 +16,7 @@ mod transfer;
 use anyhow::{Result, bail};
 
 /// Names of the topics.
-pub const TOPICS: [&str; 6] = ["convert", "diff", "read", "scan", "store", "transfer"];
+pub const TOPICS: [&str; 7] = ["convert", "diff", "gate", "read", "scan", "store", "transfer"];
 
 /// Runs the benchmark named `topic`.
 ///
@@ -28,6 +29,7 @@ pub fn bench(topic: &str, flags: &[&str]) -> Result<()> {
     match topic {
         "convert" => convert::convert(),
         "diff" => diff::diff(),
+        "gate" => gate::gate(),
         "read" => read::read(),
         "scan" => scan::scan(),
         "store" => store::store(flags),

@@ -1,10 +1,13 @@
 """Archives: what readers stumble over, and what hides in them."""
 
+import bz2
 import gzip
 import io
+import lzma
 import struct
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from samples.build import PAYLOAD, SYSTEM, patched, pickled, sample, single, text, torch_zip
@@ -48,6 +51,35 @@ for name, more in {"call": SYSTEM, "unknown": b"cevil\nNet\n)R", "partial": b"cf
         file="model.pt",
         family="conversions",
     )
+
+
+ALONE = lzma.compress(pickled(SYSTEM), lzma.FORMAT_ALONE)
+NOISE = b"".join(b"K%c0" % (n * n * n % 251 ^ n >> 7 & 0xFF) for n in range(20_000))
+RUN_THEN_NOISE = pickled(SYSTEM + b"0" + NOISE + b"N")
+"""What is run at once, and bytes behind it in which a stream can be damaged."""
+for name, data, expected in [
+    ("xz", lzma.compress(pickled(SYSTEM)), "unsafe"),
+    ("bz2", bz2.compress(pickled(SYSTEM)), "unsafe"),
+    ("lzma", ALONE, "unsafe"),
+    ("lzma-of-known-length", ALONE[:5] + struct.pack("<Q", len(pickled(SYSTEM))) + ALONE[13:], "unsafe"),
+    ("lzma-large-dictionary", ALONE[:1] + struct.pack("<I", 0xC0000000) + ALONE[5:], "error"),
+    ("xz-in-bz2", bz2.compress(lzma.compress(pickled(SYSTEM))), "unsafe"),
+    ("xz-of-zip", lzma.compress(EVIL), "unsafe"),
+    # Blocks of xz are decoded whole, so that nothing is known of what stands before the damage.
+    ("xz-cut", lzma.compress(RUN_THEN_NOISE)[:-900], "error"),
+    ("lzma-cut", lzma.compress(RUN_THEN_NOISE, lzma.FORMAT_ALONE)[:-900], "unsafe"),
+    ("gzip-cut", gzip.compress(RUN_THEN_NOISE)[:-900], "unsafe"),
+    ("zlib-cut", zlib.compress(RUN_THEN_NOISE)[:-900], "unsafe"),
+    ("good-cut", lzma.compress(pickled(b"]" + NOISE.replace(b"0", b"a")))[:-900], "error"),
+]:
+    single(f"joblib/{name}", data, expected, file="model.joblib", family="CVE-2024-34997")
+
+
+@sample("joblib/xz-bomb", "error", "bombs")
+def bomb(folder: Path) -> str:
+    """Zeros, five thousand times as many as are stored."""
+    (folder / "model.joblib").write_bytes(lzma.compress(bytes(64 << 20), preset=0))
+    return "model.joblib"
 
 
 @sample("torch/duplicate", "unsafe", "duplicates")

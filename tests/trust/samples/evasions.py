@@ -179,9 +179,9 @@ for name, data, expected, file in [
     ("zip-in-safetensors", safetensors({"a": {"dtype": "U8", "shape": [len(EVIL)], "data_offsets": [0, len(EVIL)]}}, 0) + EVIL, "suspicious", "model.safetensors"),
     ("npz-without-ending", zipped([("weights", pickled(SYSTEM))]), "unsafe", "arrays.npz"),
     ("npz-deflated", zipped([("a.npy", npy("|O", pickled(SYSTEM)))], zipfile.ZIP_DEFLATED), "unsafe", "arrays.npz"),
-    ("bz2", bz2.compress(pickled(SYSTEM)), "error", "model.joblib"),
-    ("xz", lzma.compress(pickled(SYSTEM)), "error", "model.pkl.xz"),
-    ("lzma-alone", lzma.compress(pickled(SYSTEM), lzma.FORMAT_ALONE), "suspicious", "model.joblib"),
+    ("bz2", bz2.compress(pickled(SYSTEM)), "unsafe", "model.joblib"),
+    ("xz", lzma.compress(pickled(SYSTEM)), "unsafe", "model.pkl.xz"),
+    ("lzma-alone", lzma.compress(pickled(SYSTEM), lzma.FORMAT_ALONE), "unsafe", "model.joblib"),
     ("zlib-in-gzip", gzip.compress(compressed(pickled(SYSTEM))), "unsafe", "model.joblib"),
     ("rar", b"Rar!\x1a\x07\x01\x00" + bytes(64), "error", "model.bin"),
 ]:

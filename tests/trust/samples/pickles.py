@@ -2,6 +2,7 @@
 
 import base64
 import json
+import struct
 
 from samples.build import PAYLOAD, STOP, SYSTEM, call, compressed, document, glob, npy, pickled, single, text, torch_zip
 
@@ -11,13 +12,14 @@ NAMES = {
     "CVE-2026-56315": "uuid._get_command_stdout imaplib.IMAP4_stream _osx_support._read_output "
     "_aix_support._read_cmd_output _pyrepl.pager.pipe_pager test.support.script_helper.assert_python_ok",
     "GHSA-xp4f-hrf8-rxw7": "ensurepip._run_pip",
+    "GHSA-7wx9-6375-f5wh": "profile.run profile.runctx",
     "torch family": "torch._dynamo.guards:GuardBuilder.get torch.utils._config_module:ConfigModule.load_config "
     "torch.utils.bottleneck.__main__.run_cprofile torch.utils.collect_env.run torch.jit.unsupported_tensor_ops.execWrapper "
     "torch.fx.experimental.symbolic_shapes:ShapeEnv.evaluate_guards_expression torch.utils.data.datapipes.utils.decoder.basichandlers "
     "torch._inductor.codecache.compile_file torch.hub.load torch.load torch.distributed.rpc.rpc_sync torch.serialization.load",
     "GHSA-m273-6v24-x4m4": "numpy.f2py.crackfortran.getlincoef numpy.f2py.diagnose.run_command numpy.testing._private.utils.runstring "
     "numpy.load numpy.fromfile numpy.ctypeslib.load_library",
-    "python family": "cProfile.runctx cProfile.run profile.run timeit.timeit trace:Trace.run doctest.debug_script "
+    "python family": "cProfile.runctx cProfile.run timeit.timeit trace:Trace.run doctest.debug_script "
     "idlelib.pyshell:ModifiedInterpreter.runcommand idlelib.autocomplete:AutoComplete.get_entity "
     "lib2to3.pgen2.pgen:ParserGenerator.make_label code:InteractiveInterpreter.runcode codeop.compile_command "
     "runpy.run_path runpy._run_code pdb.run bdb:Bdb.run unittest.main",
@@ -94,6 +96,19 @@ program(
     pickled(call("torch.storage", "_load_from_bytes", b"C" + bytes([len(pickled(SYSTEM))]) + pickled(SYSTEM))),
     family="loaders",
 )
+program("profile-run", pickled(call("profile", "run", text("import os; os.mkdir('pwned')"))), family="GHSA-7wx9-6375-f5wh")
+
+INNER = b"B" + struct.pack("<I", len(pickled(SYSTEM))) + pickled(SYSTEM)
+STREAM = call("_io", "BytesIO", INNER)
+# Unpicklers of pure Python, which hooks on those of C do not see.
+program("loads-of-python", pickled(call("pickle", "_loads", INNER)), family="GHSA-fphw-536r-4p88")
+program("load-of-python", pickled(call("pickle", "_load", STREAM)), family="GHSA-fphw-536r-4p88")
+program(
+    "unpickler-of-python",
+    pickled(call("pickle", "_Unpickler.load", call("pickle", "_Unpickler", STREAM))),
+    family="GHSA-fphw-536r-4p88",
+)
+
 program("codec", pickled(call("_codecs", "encode", text("x"), text("rot13"))), "suspicious", family="arguments")
 
 WRAPPER = (

@@ -22,7 +22,7 @@ use super::machine::machine;
 use super::transfer::{self, hub::Hub};
 use crate::{environments, shell};
 
-const ARRAYS: &str = include_str!("store/arrays.py");
+pub(super) const ARRAYS: &str = include_str!("store/arrays.py");
 
 /// Names of the sections, in the order in which they run.
 const SECTIONS: [&str; 6] = ["codec", "family", "formats", "speed", "reads", "memory"];
@@ -128,10 +128,20 @@ impl Bench {
         shell::read(repack.args(["admin", "--data"]).arg(data).args(["repack", "--all", "--wait"]))?;
         Ok(())
     }
+
+    /// Removes what nothing needs any more, as a hub does after the grace: packs from before coding.
+    fn collect(&self, data: &Path) -> Result<()> {
+        // What one run condemns the next one removes.
+        for _ in 0..3 {
+            let mut gc = Command::new(&self.wh);
+            shell::read(gc.args(["admin", "gc", "--execute", "--grace", "0", "--data"]).arg(data))?;
+        }
+        Ok(())
+    }
 }
 
 /// A path as text.
-fn text(path: &Path) -> Result<&str> {
+pub(super) fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path that is not UTF-8")
 }
 

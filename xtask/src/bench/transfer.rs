@@ -7,7 +7,7 @@ pub(super) mod http;
 pub(super) mod hub;
 mod meter;
 pub(super) mod nginx;
-mod python;
+pub(super) mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -261,7 +261,7 @@ fn joined(thread: thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
     thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))?
 }
 
-fn remove(folder: &Path) -> Result<()> {
+pub(super) fn remove(folder: &Path) -> Result<()> {
     if folder.exists() {
         std::fs::remove_dir_all(folder)?;
     }

@@ -3,7 +3,7 @@
     arrays.py family FOLDER BYTES   base, full, frozen and next: four bf16 versions of one model, a safetensors file each
     arrays.py triple FOLDER BYTES   the same bf16 weights as .bin, .safetensors and .gguf
     arrays.py gguf FOLDER BYTES     the same weights as Q8_0 and as Q4_K
-    arrays.py large FILE BYTES      bf16 weights of that size
+    arrays.py large FILE BYTES      bf16 weights of that size, a torch zip if FILE ends in .bin
     arrays.py entropy WORD FILE...  prints the bytes of the ideal order-0 code of byte planes, and the bytes of the files
 
 How the family is made. Weights are normal, with a scale for each matrix (one over the root of its width) and a factor for
@@ -113,7 +113,13 @@ def family(folder, total_bytes):
 
 def large(path, total_bytes):
     shapes, _ = layout(int(total_bytes))
-    write(path, shapes, (base(at, shape) for at, shape in enumerate(shapes.values())))
+    words = (base(at, shape) for at, shape in enumerate(shapes.values()))
+    if not path.endswith(".bin"):
+        return write(path, shapes, words)
+    import torch
+
+    bf16 = lambda value: torch.from_numpy(value.view(numpy.int16)).view(torch.bfloat16)
+    torch.save({name: bf16(value) for name, value in zip(shapes, words)}, path)
 
 
 def triple(folder, total_bytes):

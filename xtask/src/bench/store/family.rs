@@ -22,6 +22,7 @@ impl Bench {
         let versions = Versions { files: &files, name: Some("model.safetensors") };
         let (ideal, whole) = self.entropy("2", &files)?;
         let (before, ours) = self.kept_by_us(&versions)?;
+        let one_by_one = self.kept_by_us_as_they_come(&versions)?;
         let xet = self.kept_by_xet(&versions)?;
         let dvc = self.kept_by_dvc(&versions)?;
         let lfs = self.kept_by_lfs(&versions)?;
@@ -39,7 +40,8 @@ impl Bench {
             ("DVC", dvc),
             ("hf-xet, local store", xet),
             ("wh serve, as pushed", before),
-            ("wh serve, repacked", ours),
+            ("wh serve, each coded when it comes", one_by_one),
+            ("wh serve, coded when all are there", ours),
         ] {
             shell::say(&format!("  {what:<44} {:>10.3} {:>10.3}", bytes / 1e9, bytes / one));
         }

@@ -39,18 +39,40 @@ impl Versions<'_> {
 }
 
 impl Bench {
-    /// The data folder of a hub: after the pushes, and after everything was coded anew.
+    /// The data folder of a hub: after the pushes, and after everything was coded anew, the newest first, and the old packs
+    /// are gone.
     pub fn kept_by_us(&self, versions: &Versions) -> Result<(f64, f64)> {
         let place = self.place("ours")?;
         let data = place.join("data");
-        let hub = Hub::start(&self.wh, &data)?;
+        let hub = Hub::start_with(&self.wh, &data, &["--repack", "off"])?;
         versions.each(&place.join("work"), |file| self.push(&hub, file, "admin/family"))?;
-        let before = disk_bytes(&data)?;
-        self.repack(&data)?;
         drop(hub);
-        let after = disk_bytes(&data)?;
-        fs::remove_dir_all(&place)?;
+        let before = disk_bytes(&data)?;
+        let hub = Hub::start_with(&self.wh, &data, &["--repack-cpu-percent", "100"])?;
+        self.repack(&data)?;
+        let after = self.kept_at_the_end(hub, &place)?;
         Ok((before, after))
+    }
+
+    /// The same where each version is coded before the next one comes.
+    pub fn kept_by_us_as_they_come(&self, versions: &Versions) -> Result<f64> {
+        let place = self.place("ours")?;
+        let data = place.join("data");
+        let hub = Hub::start_with(&self.wh, &data, &["--repack-cpu-percent", "100"])?;
+        versions.each(&place.join("work"), |file| {
+            self.push(&hub, file, "admin/family")?;
+            self.repack(&data)
+        })?;
+        self.kept_at_the_end(hub, &place)
+    }
+
+    fn kept_at_the_end(&self, hub: Hub, place: &Path) -> Result<f64> {
+        let data = place.join("data");
+        self.collect(&data)?;
+        drop(hub);
+        let kept = disk_bytes(&data)?;
+        fs::remove_dir_all(place)?;
+        Ok(kept)
     }
 
     /// hf-xet's store of its own.

@@ -26,7 +26,7 @@ impl Bench {
         let mut series = [const { Series::new() }; 5];
         for _ in 0..RUNS {
             let data = place.join("data");
-            let hub = Hub::start(&self.wh, &data)?;
+            let hub = Hub::start_with(&self.wh, &data, &["--repack-cpu-percent", "100"])?;
             let copy = place.join("copy");
             let pulled = place.join("pulled");
             let steps: [&dyn Fn() -> Result<()>; 5] = [

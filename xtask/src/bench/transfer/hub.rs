@@ -26,11 +26,17 @@ pub struct Hub {
 impl Hub {
     /// Starts a server over a data folder, which may hold data from before.
     pub fn start(wh: &Path, data: &Path) -> Result<Self> {
+        Self::start_with(wh, data, &[])
+    }
+
+    /// The same with more arguments of `wh serve`.
+    pub fn start_with(wh: &Path, data: &Path, arguments: &[&str]) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let url = format!("http://127.0.0.1:{port}");
         let server = Command::new(wh)
             .args(["serve", "--log", "warn", "--listen", &format!("127.0.0.1:{port}"), "--data"])
             .arg(data)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
