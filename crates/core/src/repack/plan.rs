@@ -302,7 +302,7 @@ impl<'a> Planner<'a> {
         Ok(best.map(|(_, at)| at))
     }
 
-    /// Notes which of the own tensors lie in xorbs of a side: what is stored there is no base for itself.
+    /// Notes which of the own tensors lie in xorbs of a side for the most part: what is stored there is no base for itself.
     pub(super) async fn bar(&mut self, side: usize) -> Result<(), Error> {
         let mut held: HashSet<XetHash> = HashSet::new();
         for sha256 in self.sides.get(side).map(Side::contents).unwrap_or_default() {
@@ -316,13 +316,19 @@ impl<'a> Planner<'a> {
                     shared.insert(sha256, ranges_in(&known.content, &held));
                 }
             }
-            let lies_there = |(content, extent): &(Sha256, Extent)| {
+            // A few rows that two versions have in common are chunks in common, and bar nothing.
+            let bytes_there = |(content, extent): &(Sha256, Extent)| -> u64 {
                 let ranges = shared.get(content).map_or(&[][..], Vec::as_slice);
-                let first = ranges.partition_point(|range| range.end <= extent.bytes.start);
-                ranges.get(first).is_some_and(|range| range.start < extent.bytes.end)
+                let Range { start, end } = extent.bytes;
+                let first = ranges.partition_point(|range| range.end <= start);
+                let common = ranges.iter().skip(first).take_while(|range| range.start < end);
+                common.map(|range| range.end.min(end) - range.start.max(start)).sum()
             };
             let tensors = self.sides.get(own).map_or(&[][..], |own| &own.tensors);
-            let barred = tensors.iter().enumerate().filter(|(_, tensor)| tensor.runs.iter().any(lies_there));
+            let barred = tensors.iter().enumerate().filter(|(_, tensor)| {
+                let whole: u64 = tensor.runs.iter().map(|(_, extent)| extent.bytes.end - extent.bytes.start).sum();
+                tensor.runs.iter().map(bytes_there).sum::<u64>() * 2 > whole
+            });
             self.barred.extend(barred.map(|(number, _)| ((own, number), side)));
         }
         Ok(())
