@@ -15,6 +15,7 @@ mod plan;
 mod rebase;
 mod sample;
 mod search;
+mod shared;
 mod side;
 mod status;
 #[cfg(test)]

@@ -15,13 +15,14 @@ use std::ops::Range;
 
 use weighthouse_format::xet::hash::XetHash;
 use weighthouse_store::blob::{RecodeSource, RunBase, TensorRun};
-use weighthouse_store::catalog::{Content, RepoKind, RepoRecord, Viewer};
+use weighthouse_store::catalog::{RepoKind, RepoRecord, Viewer};
 use weighthouse_store::digest::Sha256;
 
 use super::RepackPolicy;
 use super::known::{Contents, xorbs};
 use super::map::{Extent, overlap};
 use super::sample::{Trial, try_base};
+use super::shared::{batches, ranges_in, shield};
 use super::side::{Located, Side, may_code, sides_of};
 use crate::browse::{FileRecord, PathRecord};
 use crate::revision::Revision;
@@ -303,7 +304,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Notes which of the own tensors lie in xorbs of a side for the most part: what is stored there is no base for itself.
-    pub(super) async fn bar(&mut self, side: usize) -> Result<(), Error> {
+    async fn bar(&mut self, side: usize) -> Result<(), Error> {
         let mut held: HashSet<XetHash> = HashSet::new();
         for sha256 in self.sides.get(side).map(Side::contents).unwrap_or_default() {
             held.extend(self.contents.get(&sha256).await?.iter().flat_map(|known| xorbs(&known.content)));
@@ -334,6 +335,17 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
+    /// Sides that a tensor may have its base in, with their numbers.
+    pub(super) fn sides_for(&self, at: At) -> impl Iterator<Item = (usize, &Side)> {
+        self.sides.iter().enumerate().filter(move |(side, _)| !self.barred.contains(&(at, *side)))
+    }
+
+    /// Takes a side for one that bases may lie in.
+    pub(super) async fn push(&mut self, side: Side) -> Result<(), Error> {
+        self.sides.push(side);
+        self.bar(self.sides.len() - 1).await
+    }
+
     fn is_same(&self, at: At, other: At) -> bool {
         let (Some(one), Some(two)) = (self.tensor(at), self.tensor(other)) else { return false };
         one.hash.is_some() && one.hash == two.hash && one.size_bytes == two.size_bytes
@@ -344,8 +356,7 @@ impl<'a> Planner<'a> {
         let Some(tensor) = self.tensor((side, number)) else { return Vec::new() };
         let name = self.sides.get(side).map_or("", |side| side.name(number));
         let mut found = Vec::new();
-        let sides = self.sides.iter().enumerate().filter(|(at, _)| !self.barred.contains(&((side, number), *at)));
-        for (at, other) in sides {
+        for (at, other) in self.sides_for((side, number)) {
             let same = tensor.hash.as_ref().and_then(|hash| other.with_hash(hash));
             let named = other.named(tensor.part, name, &tensor.shape);
             let aligned = self.aligned.get(&(side, at)).and_then(|pairs| pairs.get(&number).copied());
@@ -472,90 +483,6 @@ fn series(path: &str) -> u64 {
     folders.split('/').filter_map(number).next_back().map_or(0, |number| number.saturating_add(1))
 }
 
-/// Takes the base from what lies in xorbs of contents that are bases: those must not come to need more than they do.
-fn shield(source: &mut RecodeSource, kept: &HashSet<XetHash>) {
-    if kept.is_empty() || source.runs.iter().all(|run| run.base.is_none()) {
-        return;
-    }
-    let barred = ranges_in(&source.content, kept);
-    if !barred.is_empty() {
-        source.runs = source.runs.iter().flat_map(|run| cut(run, &barred)).collect();
-    }
-}
-
-/// Bytes of a content that lie in some xorbs, in order.
-fn ranges_in(content: &Content, held: &HashSet<XetHash>) -> Vec<Range<u64>> {
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    let mut at = 0u64;
-    for term in &content.terms {
-        let end = at.saturating_add(u64::from(term.unpacked_bytes));
-        if held.contains(&term.xorb) {
-            match ranges.last_mut() {
-                Some(last) if last.end == at => last.end = end,
-                _ => ranges.push(at..end),
-            }
-        }
-        at = end;
-    }
-    ranges
-}
-
-/// A run without its base in the barred ranges, cut between elements.
-fn cut(run: &TensorRun, barred: &[Range<u64>]) -> Vec<TensorRun> {
-    let Some(base) = &run.base else { return vec![run.clone()] };
-    let (unit, base_unit) = (run.dtype.block_bytes().max(1), base.dtype.block_bytes());
-    let (start, end) = (run.range.start, run.range.end);
-    let mut parts = Vec::new();
-    let mut at = start;
-    let mut part = |range: Range<u64>, with: bool| {
-        if range.start < range.end {
-            let offset = base.offset.saturating_add((range.start - start) / unit * base_unit);
-            let base = with.then_some(RunBase { offset, ..*base });
-            parts.push(TensorRun { range, dtype: run.dtype, base });
-        }
-    };
-    let first = barred.partition_point(|range| range.end <= start);
-    for range in barred.iter().skip(first).take_while(|range| range.start < end) {
-        let from = start + (range.start.max(start) - start) / unit * unit;
-        let to = (start + (range.end.min(end) - start).div_ceil(unit) * unit).min(end);
-        part(at..from.max(at), true);
-        part(from.max(at)..to, false);
-        at = to.max(at);
-    }
-    part(at..end, true);
-    parts
-}
-
-/// Contents that share xorbs come together, all in the order in which they were planned.
-fn batches(sources: Vec<RecodeSource>) -> Vec<Vec<RecodeSource>> {
-    let mut group: Vec<usize> = (0..sources.len()).collect();
-    let mut first: HashMap<XetHash, usize> = HashMap::new();
-    fn root(group: &mut [usize], mut at: usize) -> usize {
-        while let Some(&next) = group.get(at).filter(|&&next| next != at) {
-            let after = group.get(next).copied().unwrap_or(next);
-            if let Some(shorter) = group.get_mut(at) {
-                *shorter = after;
-            }
-            at = after;
-        }
-        at
-    }
-    for (number, source) in sources.iter().enumerate() {
-        for xorb in xorbs(&source.content) {
-            let other = *first.entry(xorb).or_insert(number);
-            let (one, two) = (root(&mut group, number), root(&mut group, other));
-            if let Some(of_group) = group.get_mut(one.max(two)) {
-                *of_group = one.min(two);
-            }
-        }
-    }
-    let mut batches: BTreeMap<usize, Vec<RecodeSource>> = BTreeMap::new();
-    for (number, source) in sources.into_iter().enumerate() {
-        batches.entry(root(&mut group, number)).or_default().push(source);
-    }
-    batches.into_values().collect()
-}
-
 /// Bytes of contents.
 pub(super) fn size_bytes(sources: &[RecodeSource]) -> u64 {
     sources.iter().map(|source: &RecodeSource| source.content.record.size_bytes).sum()
@@ -564,59 +491,6 @@ pub(super) fn size_bytes(sources: &[RecodeSource]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weighthouse_format::Dtype;
-    use weighthouse_format::xet::shard::Term;
-    use weighthouse_store::catalog::{Content, ContentRecord};
-
-    fn source(name: &str, xorbs: &[(u8, u32)], runs: Vec<TensorRun>) -> RecodeSource {
-        let terms = xorbs.iter().map(|&(xorb, unpacked_bytes)| Term {
-            xorb: XetHash::from_bytes([xorb; 32]),
-            start: 0,
-            end: 1,
-            unpacked_bytes,
-        });
-        let record = ContentRecord {
-            sha256: Sha256::of(name.as_bytes()),
-            size_bytes: xorbs.iter().map(|(_, bytes)| u64::from(*bytes)).sum(),
-            file_hash: XetHash::from_bytes([0; 32]),
-        };
-        RecodeSource { content: Content { record, terms: terms.collect() }, runs }
-    }
-
-    fn run(range: Range<u64>, offset: u64) -> TensorRun {
-        let base = RunBase { sha256: Sha256::of(b"base"), offset, dtype: Dtype::BF16 };
-        TensorRun { range, dtype: Dtype::F32, base: Some(base) }
-    }
-
-    #[test]
-    fn what_lies_in_a_xorb_of_a_base_has_no_base() {
-        let kept = HashSet::from([XetHash::from_bytes([2; 32])]);
-        let mut found = source("a", &[(1, 10), (2, 10), (3, 100)], vec![run(2..102, 0), run(110..118, 8)]);
-        shield(&mut found, &kept);
-        let parts: Vec<_> =
-            found.runs.iter().map(|run| (run.range.clone(), run.base.as_ref().map(|base| base.offset))).collect();
-        // Bytes 10..20 are barred; elements of four bytes lie at 2, 6, 10, …
-        assert_eq!(parts, [(2..10, Some(0)), (10..22, None), (22..102, Some(10)), (110..118, Some(8))]);
-        let mut inside = source("b", &[(2, 50)], vec![run(4..40, 0)]);
-        shield(&mut inside, &kept);
-        assert_eq!((inside.runs.len(), inside.runs[0].range.clone(), &inside.runs[0].base), (1, 4..40, &None));
-    }
-
-    #[test]
-    fn contents_that_share_a_xorb_are_coded_together() {
-        let sources = vec![
-            source("a", &[(1, 1), (2, 1)], Vec::new()),
-            source("b", &[(5, 1)], Vec::new()),
-            source("c", &[(2, 1), (3, 1)], Vec::new()),
-            source("d", &[(3, 1), (1, 1)], Vec::new()),
-        ];
-        let found: Vec<Vec<Sha256>> = batches(sources)
-            .iter()
-            .map(|batch| batch.iter().map(|source| source.content.record.sha256).collect())
-            .collect();
-        let name = |name: &str| Sha256::of(name.as_bytes());
-        assert_eq!(found, [vec![name("a"), name("c"), name("d")], vec![name("b")]]);
-    }
 
     #[test]
     fn the_step_of_a_series_is_the_last_number_of_a_folder() {

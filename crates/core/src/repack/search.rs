@@ -199,8 +199,7 @@ impl Planner<'_> {
 
     fn has_same(&self, at: At) -> bool {
         let Some(hash) = self.tensor(at).and_then(|tensor| tensor.hash) else { return false };
-        let mut sides = self.sides.iter().enumerate().filter(|(side, _)| !self.barred.contains(&(at, *side)));
-        sides.any(|(side, other)| other.with_hash(&hash).is_some_and(|twin| (side, twin) != at))
+        self.sides_for(at).any(|(side, other)| other.with_hash(&hash).is_some_and(|twin| (side, twin) != at))
     }
 
     /// Takes the checkpoint where a tensor was seen for a candidate. Returns whether it is one.
@@ -243,8 +242,7 @@ impl Planner<'_> {
                 hashes.extend(xorbs(&found.content));
             }
         }
-        self.sides.push(side);
-        self.bar(self.sides.len() - 1).await?;
+        self.push(side).await?;
         self.follow(&hashes).await?;
         Ok(true)
     }
@@ -278,8 +276,7 @@ impl Planner<'_> {
         if let Some(side) = Side::load(self.hub, repo, &revision, page).await?
             && !self.sides.iter().any(|found| found.key == side.key)
         {
-            self.sides.push(side);
-            self.bar(self.sides.len() - 1).await?;
+            self.push(side).await?;
         }
         Ok(())
     }

@@ -290,6 +290,13 @@ impl Catalog {
         self.pool.begin_with(begin).await.map_err(StoreError::database("beginning a change"))
     }
 
+    /// What a statement finds that is put together anew each time, and asks for values from `$1`.
+    async fn ask(&self, what: &'static str, sql: String, values: &[String]) -> Result<Vec<AnyRow>, StoreError> {
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        let query = values.iter().fold(query, |q, value| q.bind(value));
+        query.fetch_all(&self.pool).await.map_err(StoreError::database(what))
+    }
+
     /// What a statement finds that asks for keys after an `IN`, for any number of keys, in no particular order.
     ///
     /// - `statement`: its text before and after the list of keys

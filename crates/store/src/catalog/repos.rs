@@ -3,7 +3,7 @@
 use std::fmt;
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, AssertSqlSafe, Row, Transaction};
+use sqlx::{Any, Row, Transaction};
 
 use super::accounts::choice;
 use super::{AuditEntry, Catalog, audit, insert_rows, number, parsed, placeholders, text};
@@ -120,10 +120,11 @@ const ADDING: &str = "adding a repository";
 const COLUMNS: &str = "r.key, r.kind, r.id, r.owner, r.private, r.created_at, r.updated_at, r.downloads, r.facts";
 
 impl Repos<'_> {
-    /// Adds a repository without any commit, and `entry` about it.
+    /// Adds a repository without any commit, which only tests want, and `entry` about it.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the id is taken in any case.
+    #[cfg(test)]
     pub async fn add(&self, repo: &RepoRecord, entry: Option<AuditEntry>) -> Result<(), StoreError> {
         let mut tx = self.0.write().await?;
         insert(&mut tx, repo).await?;
@@ -359,13 +360,7 @@ impl Repos<'_> {
             query.limit,
             i64::try_from(query.offset).unwrap_or(i64::MAX)
         );
-        let statement = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-        let rows = binds
-            .iter()
-            .fold(statement, |q, value| q.bind(value))
-            .fetch_all(&self.0.pool)
-            .await
-            .map_err(StoreError::database("listing repositories"))?;
+        let rows = self.0.ask("listing repositories", sql, &binds).await?;
         rows.iter().map(repo).collect()
     }
 
@@ -376,7 +371,7 @@ impl Repos<'_> {
         let sql = format!(
             "SELECT 1 AS found FROM repo_contents c JOIN repos r ON r.key = c.repo WHERE c.sha256 = $1 AND {sees} LIMIT 1"
         );
-        self.any(sql, &binds).await
+        Ok(!self.0.ask("checking access", sql, &binds).await?.is_empty())
     }
 
     /// Those of `xorbs` whose bytes a viewer holds or may read.
@@ -395,27 +390,11 @@ impl Repos<'_> {
                 "SELECT DISTINCT h.xorb FROM xorb_holders h LEFT JOIN repos r ON r.key = h.repo
                  WHERE h.xorb IN ({list}) AND ({own} OR (r.key IS NOT NULL AND {sees}))"
             );
-            let statement = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false);
-            let found: Vec<String> = binds
-                .iter()
-                .fold(statement, |q, value| q.bind(value))
-                .fetch_all(&self.0.pool)
-                .await
-                .map_err(StoreError::database("checking access to chunks"))?;
-            seen.extend(found);
+            for row in &self.0.ask("checking access to chunks", sql, &binds).await? {
+                seen.push(text(row, "xorb")?);
+            }
         }
         Ok(seen)
-    }
-
-    async fn any(&self, sql: String, binds: &[String]) -> Result<bool, StoreError> {
-        let statement = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-        let row = binds
-            .iter()
-            .fold(statement, |q, value| q.bind(value))
-            .fetch_optional(&self.0.pool)
-            .await
-            .map_err(StoreError::database("checking access"))?;
-        Ok(row.is_some())
     }
 }
 

@@ -4,8 +4,8 @@
 //! *place* says how it lies there, so that nothing is hashed twice; its *hash* is the SHA-256 of its elements, row-major
 //! and little-endian, so that the same tensor is found in any file, layout and format.
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use super::{Catalog, RepoKey, RepoKind, Viewer, insert_rows, parsed, size, text};
 use crate::StoreError;
@@ -202,13 +202,7 @@ impl Tensors<'_> {
              WHERE t.hash = $1 AND t.dtype = $2 AND t.shape = $3 AND {sees}
              GROUP BY r.kind, r.id, p.commit_oid, p.path, p.page ORDER BY r.id, r.kind, p.path LIMIT {limit}"
         );
-        let statement = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-        let rows = binds
-            .iter()
-            .fold(statement, |q, value| q.bind(value))
-            .fetch_all(&self.0.pool)
-            .await
-            .map_err(StoreError::database("looking for a tensor"))?;
+        let rows = self.0.ask("looking for a tensor", sql, &binds).await?;
         rows.iter().map(place).collect()
     }
 
@@ -244,15 +238,9 @@ impl Tensors<'_> {
             "SELECT p.repo, p.commit_oid, p.page FROM tensor_sources s JOIN repo_sources p ON p.source = s.id
              JOIN repos r ON r.key = p.repo WHERE s.digest = $1 AND {sees} ORDER BY r.id LIMIT 1"
         );
-        let statement = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-        let row = binds
-            .iter()
-            .fold(statement, |q, value| q.bind(value))
-            .fetch_optional(&self.0.pool)
-            .await
-            .map_err(StoreError::database("looking for a source of tensors"))?;
+        let rows = self.0.ask("looking for a source of tensors", sql, &binds).await?;
         let found = |row| Ok((RepoKey::from(text(row, "repo")?), parsed(row, "commit_oid")?, text(row, "page")?));
-        row.as_ref().map(found).transpose()
+        rows.first().map(found).transpose()
     }
 
     async fn sightings(
@@ -272,13 +260,7 @@ impl Tensors<'_> {
              JOIN repos r ON r.key = p.repo WHERE {which} AND {sees}
              ORDER BY CASE WHEN r.owner = ${owned} THEN 0 ELSE 1 END, r.updated_at DESC, r.id, t.place LIMIT {limit}"
         );
-        let statement = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-        let rows = binds
-            .iter()
-            .fold(statement, |q, value| q.bind(value))
-            .fetch_all(&self.0.pool)
-            .await
-            .map_err(StoreError::database("looking for a tensor"))?;
+        let rows = self.0.ask("looking for a tensor", sql, &binds).await?;
         rows.iter()
             .map(|row| {
                 Ok(TensorSighting {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures::TryStreamExt;
 use proptest::prelude::*;
+use weighthouse_format::xet::hash::XetHash;
 
 use super::*;
 use crate::blob::Ingest;
@@ -170,6 +171,16 @@ impl Bench {
     pub(crate) async fn count(&self, table: &str) -> i64 {
         self.store.catalog().count(table).await
     }
+
+    /// A base on a branch of its own, what is coded as a difference to it on `main`, and the xorb of that.
+    async fn tune(&self, repo: &RepoKey) -> (Sha256, Sha256, XetHash) {
+        self.commit(repo, "base", &[("a.bin", 1)]).await;
+        self.commit(repo, "main", &[("b.bin", 100)]).await;
+        let (base, tuned) = (Sha256::of(&bytes_of(1)), Sha256::of(&bytes_of(100)));
+        let xorb = self.store.catalog().contents().get(&tuned).await.unwrap().unwrap().terms[0].xorb;
+        self.store.catalog().set_makeup(&xorb, "delta", &base).await;
+        (base, tuned, xorb)
+    }
 }
 
 /// Bytes that `seed` decides. Neighbouring seeds share their first half.
@@ -282,11 +293,7 @@ async fn what_is_gone_cannot_be_named() {
 async fn a_base_that_only_dependants_need_stays_and_is_reported() {
     let bench = Bench::new().await;
     let lab = bench.repo("lab/model").await;
-    bench.commit(&lab, "base", &[("a.bin", 1)]).await;
-    bench.commit(&lab, "main", &[("b.bin", 100)]).await;
-    let (base, tuned) = (Sha256::of(&bytes_of(1)), Sha256::of(&bytes_of(100)));
-    let xorb = bench.store.catalog().contents().get(&tuned).await.unwrap().unwrap().terms[0].xorb;
-    bench.store.catalog().set_makeup(&xorb, "delta", &base).await;
+    let (base, tuned, xorb) = bench.tune(&lab).await;
     bench.store.catalog().refs().delete(&lab, "refs/heads/base").await.unwrap();
     for _ in 0..3 {
         bench.wait(25);
@@ -310,11 +317,7 @@ async fn a_base_that_only_dependants_need_stays_and_is_reported() {
 async fn a_base_and_its_dependants_go_together() {
     let bench = Bench::new().await;
     let lab = bench.repo("lab/model").await;
-    bench.commit(&lab, "base", &[("a.bin", 1)]).await;
-    bench.commit(&lab, "main", &[("b.bin", 100)]).await;
-    let (base, tuned) = (Sha256::of(&bytes_of(1)), Sha256::of(&bytes_of(100)));
-    let xorb = bench.store.catalog().contents().get(&tuned).await.unwrap().unwrap().terms[0].xorb;
-    bench.store.catalog().set_makeup(&xorb, "delta", &base).await;
+    bench.tune(&lab).await;
     bench.store.catalog().repos().delete(&lab, None).await.unwrap();
     for _ in 0..2 {
         bench.wait(25);

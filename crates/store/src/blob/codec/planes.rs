@@ -23,10 +23,9 @@ pub fn encode(raw: &[u8], kind: Kind, level: Level, out: &mut Vec<u8>) {
 
 /// Appends the planes but for the first `skip`.
 pub fn encode_from(raw: &[u8], kind: Kind, level: Level, skip: usize, out: &mut Vec<u8>) {
-    if kind.word == 1 && kind.runs.is_empty() {
-        return if skip == 0 {
-            plane::encode(raw, level, out)
-        };
+    if kind.word == 1 && kind.runs.is_empty() && skip == 0 {
+        // It is its own only plane.
+        return plane::encode(raw, level, out);
     }
     SPLIT.with_borrow_mut(|split| {
         split.resize(raw.len(), 0);
