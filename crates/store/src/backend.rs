@@ -109,6 +109,15 @@ impl Blobs {
         Ok(data)
     }
 
+    /// Bytes of an object; `None` when there is none.
+    pub async fn size_bytes(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        match self.objects.head(&path(key)?).await {
+            Ok(object) => Ok(Some(object.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(StoreError::storage("looking at", key)(error)),
+        }
+    }
+
     /// Removes an object, and what an interrupted write of it left; a missing one is fine.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         match self.objects.delete(&path(key)?).await {

@@ -247,6 +247,9 @@ fn storm(rounds: u64) {
         let _over = Over(&storm.over);
         for number in 0..rounds {
             storm.round(number);
+            if (number + 1) % 20 == 0 {
+                println!("{} of {rounds} kills, {} uploads", number + 1, storm.seed.load(Ordering::SeqCst));
+            }
         }
     });
     let files = storm.acknowledged.lock().unwrap();

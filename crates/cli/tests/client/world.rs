@@ -1,5 +1,6 @@
 //! A hub and a client as processes of their own, and a slow line between them.
 
+use std::env;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -123,7 +124,9 @@ impl World {
 
     /// The program in a clean environment.
     pub fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wh"));
+        // `WH_BIN` names another build of the program, for long runs beside which the workspace is built anew.
+        let program = env::var_os("WH_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_wh").into());
+        let mut command = Command::new(program);
         command.env_clear().env("HOME", self.path("home")).env("WH_CACHE", self.path("cache")).args(arguments);
         command.env("WH_CONFIG_DIR", self.path("config")).env("NO_COLOR", "1").stdin(Stdio::null());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

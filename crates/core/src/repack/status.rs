@@ -157,7 +157,7 @@ impl Hub {
     }
 
     /// Asks for all commits that refs lead to, the oldest first; with `again` files are looked at that were before.
-    /// Returns how many commits there are.
+    /// Returns how many commits there are, those left out that are still to be read: they are coded after that.
     pub async fn repack_all(&self, again: bool) -> Result<u64, Error> {
         if again {
             self.catalog().coding().forget_looks().await?;
@@ -173,7 +173,12 @@ impl Hub {
                 }
                 let Ok(revision) = self.known_commit(&repo, oid).await else { continue };
                 open.extend(&revision.commit.parents);
-                found.push((revision.commit.author.time_s, format!("{repo} {oid}")));
+                let subject = format!("{repo} {oid}");
+                // What is not read has no tensors that could be told; reading asks for the same job when it is done.
+                let reading = self.catalog().jobs().get(jobs::READ, &subject).await?;
+                if !reading.is_some_and(|job| job.held || job.attempts < MOST_ATTEMPTS) {
+                    found.push((revision.commit.author.time_s, subject));
+                }
             }
         }
         found.sort_unstable();

@@ -15,12 +15,9 @@ use super::codec;
 use super::index::Place;
 use super::ingest::blocking;
 use crate::Store;
-use crate::catalog::{Content, PackId};
+use crate::catalog::{Content, MAX_DEPTH, PackId};
 use crate::digest::Sha256;
 use crate::error::StoreError;
-
-/// Bases that may be read one after the other for one block.
-pub(super) const MAX_DEPTH: u64 = 2;
 
 /// Stored bytes that one read of the backend asks for, at most.
 const READ_BYTES: u64 = 1 << 20;

@@ -3,10 +3,9 @@
 use weighthouse_format::xet::hash::XetHash;
 
 use super::blocks::{CHUNK_BYTES as CODED_CHUNK_BYTES, HEAD_BYTES, MAX_INDEX_BYTES};
-use super::coded::MAX_DEPTH;
 use super::index::CHUNK_BYTES;
 use crate::Store;
-use crate::catalog::{PackId, XorbForm, XorbRecord};
+use crate::catalog::{MAX_DEPTH, PackId, XorbForm, XorbRecord};
 use crate::error::StoreError;
 
 /// Bytes of one line of the table.

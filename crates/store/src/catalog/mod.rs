@@ -73,7 +73,7 @@ pub use packs::{PackId, PackRecord, Packs, SealedPack, XorbForm, XorbRecord};
 pub use policies::{HUB_LEVEL, Policies, PolicyRecord};
 pub use quarantine::{Doubtful, DoubtfulPlace, Quarantine};
 pub use readings::Readings;
-pub use recodes::{Makeup, NewPlace, Recodes};
+pub use recodes::{MAX_DEPTH, Makeup, NewPlace, Recodes};
 pub use refs::{RefRecord, Refs};
 pub use removal::Removal;
 pub(crate) use removal::Stored;

@@ -47,6 +47,16 @@ impl Objects<'_> {
             .collect()
     }
 
+    /// Whether a tree is on record.
+    pub(crate) async fn has(&self, oid: &GitOid) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 AS found FROM trees WHERE oid = $1")
+            .bind(oid.to_string())
+            .fetch_optional(&self.0.pool)
+            .await
+            .map_err(StoreError::database("looking for a tree"))?;
+        Ok(row.is_some())
+    }
+
     /// A tree by id.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! Xorbs coded anew: where they lay before, what they are made of, and what they need to be decoded.
 //!
-//! A xorb of depth d needs only contents whose xorbs are all of smaller depth, so that no chain closes on itself: a xorb
-//! that is a part of a base never comes to need more than it does. [`Recodes::swap`] holds the rows of all xorbs concerned
-//! while it looks, so that two of them side by side cannot break this either.
+//! A xorb of depth d needs only contents whose xorbs are all of smaller depth, so that no chain closes on itself. A xorb
+//! that is a part of a base may come to lie deeper where all that needs it can lie deeper too: that is so where nothing
+//! needs those in turn. [`Recodes::swap`] holds the rows of all xorbs concerned while it looks, so that two of them side by
+//! side cannot break this either.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +43,13 @@ pub struct NewPlace {
 #[derive(Debug)]
 pub struct Recodes<'a>(pub(super) &'a Catalog);
 
+/// Bases that are needed one for another: what a xorb needs may need something itself, and no more.
+pub const MAX_DEPTH: u64 = 2;
+
 const FAILED: &str = "moving xorbs to a coded pack";
+/// Xorbs that are coded against any content that xorb `$1` is a part of.
+const LEANING: &str =
+    "SELECT DISTINCT m.xorb AS xorb FROM base_xorbs b JOIN xorb_makeup m ON m.base = b.base WHERE b.xorb = $1";
 
 impl Recodes<'_> {
     /// Puts a pack of coded xorbs on record and lets the xorbs lie there; all or none of them.
@@ -53,10 +60,16 @@ impl Recodes<'_> {
         let mut tx = self.0.write().await?;
         let mut held: BTreeSet<XetHash> = pack.xorbs.iter().map(|xorb| xorb.hash).collect();
         held.extend(places.iter().flat_map(|place| place.bases.iter().flat_map(|(_, xorbs)| xorbs.iter().copied())));
-        let held: Vec<XetHash> = held.into_iter().collect();
-        hold(&mut tx, &held).await?;
+        for (xorb, _) in pack.xorbs.iter().zip(places).filter(|(xorb, place)| xorb.depth > place.former.depth) {
+            held.extend(leaning(&mut tx, &xorb.hash).await?);
+        }
+        let rows: Vec<XetHash> = held.iter().copied().collect();
+        hold(&mut tx, &rows).await?;
         let mut left = BTreeSet::new();
         for (xorb, place) in pack.xorbs.iter().zip(places) {
+            if xorb.depth > place.former.depth {
+                lift(&mut tx, xorb, &held).await?;
+            }
             check(&mut tx, xorb, place).await?;
             move_to(&mut tx, xorb, place, now_ms).await?;
             left.insert(&place.former.pack);
@@ -92,14 +105,22 @@ impl Recodes<'_> {
         Ok(())
     }
 
-    /// Whether a xorb is a part of a content that others are coded against.
-    pub async fn is_pinned(&self, xorb: &XetHash) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT 1 AS found FROM base_xorbs WHERE xorb = $1 LIMIT 1")
-            .bind(xorb.to_string())
-            .fetch_optional(&self.0.pool)
+    /// How deep a xorb may come to lie: so deep that what is coded against it can lie deeper still.
+    pub async fn most_depth(&self, xorb: &XorbRecord) -> Result<u64, StoreError> {
+        let sql = format!(
+            "SELECT COUNT(*) AS leaning, COUNT(CASE WHEN EXISTS (SELECT 1 FROM base_xorbs p WHERE p.xorb = l.xorb)
+             THEN 1 END) AS pinned FROM ({LEANING}) l"
+        );
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(xorb.hash.to_string())
+            .fetch_one(&self.0.pool)
             .await
             .map_err(StoreError::database("looking for dependants"))?;
-        Ok(row.is_some())
+        Ok(match (size(&row, "leaning")?, size(&row, "pinned")?) {
+            (0, _) => MAX_DEPTH,
+            (_, 0) => xorb.depth.max(MAX_DEPTH - 1),
+            _ => xorb.depth,
+        })
     }
 
     /// Where a xorb lay before, if its pack is still there.
@@ -211,19 +232,52 @@ async fn hold(tx: &mut Transaction<'static, Any>, xorbs: &[XetHash]) -> Result<(
     Ok(())
 }
 
+/// Xorbs that are coded against a content that this one is a part of.
+async fn leaning(tx: &mut Transaction<'static, Any>, xorb: &XetHash) -> Result<Vec<XetHash>, StoreError> {
+    let rows =
+        sqlx::query(LEANING).bind(xorb.to_string()).fetch_all(&mut **tx).await.map_err(StoreError::database(FAILED))?;
+    rows.iter().map(|row| parsed(row, "xorb")).collect()
+}
+
+/// Lets what is coded against a xorb that comes to lie deeper lie deeper than that; fails where something needs it in turn.
+async fn lift(
+    tx: &mut Transaction<'static, Any>,
+    xorb: &XorbRecord,
+    held: &BTreeSet<XetHash>,
+) -> Result<(), StoreError> {
+    let leaning = leaning(tx, &xorb.hash).await?;
+    if leaning.is_empty() {
+        return Ok(());
+    }
+    let became = || StoreError::Moved { what: format!("xorb {} has become a part of a base", xorb.hash) };
+    if xorb.depth >= MAX_DEPTH || leaning.iter().any(|leaning| !held.contains(leaning)) {
+        return Err(became());
+    }
+    let shallow = format!("FROM xorbs WHERE depth < $2 AND hash IN ({LEANING})");
+    let below = (xorb.depth + 1).cast_signed();
+    let pinned = format!("SELECT 1 AS found {shallow} AND hash IN (SELECT xorb FROM base_xorbs) LIMIT 1");
+    let pinned = sqlx::query(AssertSqlSafe(pinned))
+        .bind(xorb.hash.to_string())
+        .bind(below)
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(StoreError::database(FAILED))?;
+    if pinned.is_some() {
+        return Err(became());
+    }
+    let lifted = format!("UPDATE xorbs SET depth = $2 WHERE hash IN (SELECT hash {shallow})");
+    sqlx::query(AssertSqlSafe(lifted))
+        .bind(xorb.hash.to_string())
+        .bind(below)
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::database(FAILED))?;
+    Ok(())
+}
+
 /// Fails unless a xorb may need what it needs.
 async fn check(tx: &mut Transaction<'static, Any>, xorb: &XorbRecord, place: &NewPlace) -> Result<(), StoreError> {
     let moved = |what: String| StoreError::Moved { what };
-    if xorb.depth > place.former.depth {
-        let pinned = sqlx::query("SELECT 1 AS found FROM base_xorbs WHERE xorb = $1 LIMIT 1")
-            .bind(xorb.hash.to_string())
-            .fetch_optional(&mut **tx)
-            .await
-            .map_err(StoreError::database(FAILED))?;
-        if pinned.is_some() {
-            return Err(moved(format!("xorb {} has become a part of a base", xorb.hash)));
-        }
-    }
     for (base, xorbs) in &place.bases {
         keep::contents(tx, &[*base]).await?;
         // Whoever removes contents sees that this one is wanted.

@@ -22,9 +22,13 @@ pub(super) async fn packs(store: &Store, report: &mut FsckReport) -> Result<(), 
     loop {
         let page = store.catalog().packs().page(&after).await?;
         for pack in &page {
-            let found = objects.remove(&pack.id.key());
+            let mut found = objects.remove(&pack.id.key());
             if !pack.is_sealed {
                 continue;
+            }
+            if found.is_none() && pack.is_needed {
+                // It may have come after the objects were listed, beside this check.
+                found = store.blobs().size_bytes(&pack.id.key()).await?;
             }
             report.checked.packs += 1;
             let what = format!("pack {}", pack.id);

@@ -1,10 +1,12 @@
 //! Refs, commits, trees and blobs.
+//!
+//! Uploads go on beside a check: what a list did not have is looked for once more before it is called missing.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{FsckReport, Part};
 use crate::Store;
-use crate::catalog::{HistoryKind, LOOKUP_KEYS, PAGE};
+use crate::catalog::{HistoryKind, LOOKUP_KEYS, PAGE, RepoKey};
 use crate::digest::{GitOid, Sha256};
 use crate::error::StoreError;
 use crate::gc::shown;
@@ -46,15 +48,17 @@ pub(super) async fn check(store: &Store, report: &mut FsckReport) -> Result<Hash
                 }
             }
             for at in store.catalog().refs().list(&key).await? {
-                if !links.contains_key(&at.target) {
+                if !links.contains_key(&at.target) && is_missing(store, &key, &at.target).await? {
                     let detail = format!("it points at commit {}, which is missing", at.target);
                     report.add(Part::History, format!("ref `{}` of {id}", at.name), detail);
                 }
             }
             for (oid, parents) in &links {
-                if let Some(missing) = parents.iter().find(|parent| !links.contains_key(parent)) {
-                    let detail = format!("its parent {missing} is missing");
-                    report.add(Part::History, format!("commit {oid} of {id}"), detail);
+                for missing in parents.iter().filter(|parent| !links.contains_key(parent)) {
+                    if is_missing(store, &key, missing).await? {
+                        let detail = format!("its parent {missing} is missing");
+                        report.add(Part::History, format!("commit {oid} of {id}"), detail);
+                    }
                 }
             }
         }
@@ -65,6 +69,10 @@ pub(super) async fn check(store: &Store, report: &mut FsckReport) -> Result<Hash
     }
     self::trees(store, report, trees).await?;
     blobs(store, report).await
+}
+
+async fn is_missing(store: &Store, repo: &RepoKey, commit: &GitOid) -> Result<bool, StoreError> {
+    Ok(store.catalog().commits().by_prefix(repo, &commit.to_string()).await?.is_empty())
 }
 
 /// Checks every tree on record, and that all that is named is there.
@@ -96,7 +104,9 @@ async fn trees(store: &Store, report: &mut FsckReport, mut named: HashSet<GitOid
         }
     }
     for oid in named.difference(&known) {
-        report.add(Part::History, format!("tree {oid}"), "it is missing");
+        if !store.catalog().objects().has(oid).await? {
+            report.add(Part::History, format!("tree {oid}"), "it is missing");
+        }
     }
     let blobs: Vec<GitOid> = blobs.into_iter().collect();
     for batch in blobs.chunks(LOOKUP_KEYS) {

@@ -177,3 +177,24 @@ async fn a_pack_of_another_catalog_is_told_and_left() {
     assert!(report.is_clean() && other.exists());
     assert_eq!(bytes_of(1).len(), 288_000);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_beside_uploads_finds_nothing() {
+    let (bench, _folder, _) = on_disk().await;
+    let (bench, done) = (std::sync::Arc::new(bench), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let lab = bench.repo("ada/model").await;
+    let uploads = tokio::spawn({
+        let (bench, done) = (bench.clone(), done.clone());
+        async move {
+            for seed in 0..40 {
+                bench.commit(&lab, "main", &[("a.bin", 1_000 + seed * 10)]).await;
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    });
+    while !done.load(std::sync::atomic::Ordering::SeqCst) {
+        let report = bench.store.fsck(&FsckOptions::default()).await.unwrap();
+        assert!(report.is_clean(), "{report:?}");
+    }
+    uploads.await.unwrap();
+}

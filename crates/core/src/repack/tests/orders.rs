@@ -25,6 +25,33 @@ async fn what_was_looked_at_is_left_alone_until_somebody_asks_again() {
 }
 
 #[tokio::test]
+async fn the_newest_may_be_coded_first_and_what_is_not_read_waits_for_that() {
+    let ground = ground().await;
+    let files: Vec<Vec<u8>> = (0..3).map(|step| Model::new(5).tuned(step).safetensors(Dtype::F32)).collect();
+    let repo = ground.repo("ada", "ada/run", false).await;
+    let mut revisions = Vec::new();
+    for file in &files {
+        revisions.push(ground.commit("ada", &repo, &[("model.safetensors", file)]).await);
+    }
+    assert_eq!(ground.hub.repack_all(false).await.unwrap(), 0, "nothing of it is read");
+    ground.hub.work_off().await.unwrap();
+    let plan = ground.plan(&repo, &revisions[2], RepackPolicy::Full).await;
+    let pace = weighthouse_store::blob::Pace { share: 1.0, stop: std::sync::Arc::default() };
+    let level = weighthouse_store::blob::codec::Level::Fast;
+    for batch in &plan.batches {
+        ground.hub.store().recode(batch, level, false, &pace).await.unwrap();
+    }
+    ground.repack().await;
+    // All but one lean on another, whichever that is.
+    let mut leaning = 0;
+    for (revision, file) in revisions.iter().zip(&files) {
+        leaning += u32::from(ground.makeup(file).await.iter().any(|part| part.codec == "delta"));
+        ground.check(revision, &[("model.safetensors", file)]).await;
+    }
+    assert_eq!(leaning, 2);
+}
+
+#[tokio::test]
 async fn a_pause_holds_the_work_and_counts_as_no_failure() {
     let ground = ground().await;
     let file = Model::new(1).safetensors(Dtype::F32);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use weighthouse_format::xet::hash::XetHash;
 
-use super::super::coded::MAX_DEPTH;
 use crate::Store;
 use crate::catalog::{Content, XorbRecord};
 use crate::digest::Sha256;
@@ -35,7 +34,7 @@ impl<'a> Bases<'a> {
 
     /// A content, if a xorb may be coded against it.
     ///
-    /// - `most`: the depth that the xorb may come to have
+    /// - `most`: how deep the xorb may come to lie
     pub async fn get(
         &mut self,
         sha256: &Sha256,
@@ -51,12 +50,6 @@ impl<'a> Bases<'a> {
             }
         };
         Ok(base.filter(|base| base.depth < most && !base.xorbs.contains(&xorb.hash)))
-    }
-
-    /// The depth that a xorb may come to have: no more than it has, when others are coded against it.
-    pub async fn most_depth(&self, xorb: &XorbRecord) -> Result<u64, StoreError> {
-        let pinned = self.store.catalog().recodes().is_pinned(&xorb.hash).await?;
-        Ok(if pinned { xorb.depth } else { MAX_DEPTH })
     }
 
     async fn look_up(&self, sha256: &Sha256) -> Result<Option<Base>, StoreError> {

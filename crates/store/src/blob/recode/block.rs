@@ -102,7 +102,7 @@ impl Store {
         let raw = Bytes::from(self.raw_xorb(place).await?);
         let chunks = place.listing.chunks.iter().map(|chunk| (chunk.hash, chunk.raw_len));
         let Some(listing) = blocks::virtual_listing(place.record.hash, chunks) else { return Ok(None) };
-        let most = bases.most_depth(&place.record).await?;
+        let most = self.catalog().recodes().most_depth(&place.record).await?;
         let mut coded =
             CodedXorb { listing, blocks: Blocks::default(), bytes: Vec::new(), depth: 0, needs: Vec::new() };
         let mut at = 0u64;

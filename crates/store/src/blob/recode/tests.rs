@@ -142,6 +142,38 @@ async fn a_difference_of_a_difference_is_the_end_of_a_chain() {
 }
 
 #[tokio::test]
+async fn a_base_may_come_to_need_one_itself_where_that_makes_no_chain_too_long() {
+    let room = room().await;
+    let values = weights(14, 400_000);
+    let step = tuned(&values, 15);
+    let files = [(10, &values), (20, &step), (30, &tuned(&step, 16))].map(|(head, values)| file(head, &bf16(values)));
+    let mut contents = Vec::new();
+    for bytes in &files {
+        contents.push(take_in(&room.store, bytes, 1 << 20).await);
+    }
+    let [a, b, c] = &contents[..] else { unreachable!() };
+    let depths = async || {
+        let mut depths = Vec::new();
+        for content in &contents {
+            depths.push(room.store.fresh_place(&content.terms[0].xorb).await.unwrap().unwrap().record.depth);
+        }
+        depths
+    };
+    // The newest is coded first, and the one that it was made of after it.
+    recode(&room, source(c, Dtype::BF16, 30, Some((b, 20, Dtype::BF16)))).await;
+    assert_eq!(depths().await, [0, 0, 1]);
+    let done = recode(&room, source(b, Dtype::BF16, 20, Some((a, 10, Dtype::BF16)))).await;
+    assert!(done.after_bytes * 2 < done.before_bytes, "{done:?}");
+    assert_eq!(depths().await, [0, 1, 2]);
+    // No further, and not round in a circle.
+    recode(&room, source(a, Dtype::BF16, 10, Some((c, 30, Dtype::BF16)))).await;
+    assert_eq!(depths().await, [0, 1, 2]);
+    for (content, bytes) in contents.iter().zip(&files) {
+        checked(&room, content, bytes).await;
+    }
+}
+
+#[tokio::test]
 async fn a_content_is_no_base_of_its_own_chunks() {
     let room = room().await;
     let values = weights(7, 300_000);
