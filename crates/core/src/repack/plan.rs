@@ -117,29 +117,44 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Whether this encoder has looked at all files of the revision.
+    pub async fn is_done(mut self) -> Result<bool, Error> {
+        let files = self.files().await?;
+        Ok(self.policy == RepackPolicy::Off || self.open(&files, None, false).await?.is_empty())
+    }
+
+    async fn files(&self) -> Result<Vec<FileRecord>, Error> {
+        let listed = self.hub.list(self.revision, &self.revision.oid.to_string(), "", true).await?;
+        let file = |entry| match entry {
+            PathRecord::File(file) if file.size_bytes > 0 => Some(file),
+            _ => None,
+        };
+        Ok(listed.into_iter().filter_map(file).collect())
+    }
+
+    /// Contents that are to be looked at, each with a path of it.
+    async fn open<'f>(
+        &mut self,
+        files: &'f [FileRecord],
+        only: Option<&BTreeSet<Sha256>>,
+        again: bool,
+    ) -> Result<BTreeMap<Sha256, &'f str>, Error> {
+        let mut open: BTreeMap<Sha256, &str> = BTreeMap::new();
+        for file in files.iter().filter(|file| only.is_none_or(|only| only.contains(&file.sha256))) {
+            if !open.contains_key(&file.sha256)
+                && self.contents.get(&file.sha256).await?.is_some_and(|known| again || !known.is_seen)
+            {
+                open.insert(file.sha256, &file.path);
+            }
+        }
+        Ok(open)
+    }
+
     /// Plans the contents of all files of the revision, or those of `only`; with `again` those that were looked at, too.
     pub async fn plan(mut self, only: Option<&BTreeSet<Sha256>>, again: bool) -> Result<Plan, Error> {
-        let name = self.revision.oid.to_string();
-        let listed = self.hub.list(self.revision, &name, "", true).await?;
-        let files: Vec<FileRecord> = listed
-            .into_iter()
-            .filter_map(|entry| match entry {
-                PathRecord::File(file) => Some(file),
-                PathRecord::Folder { .. } => None,
-            })
-            .collect();
-        let mut paths: BTreeMap<Sha256, &str> = BTreeMap::new();
-        for file in files.iter().filter(|file| file.size_bytes > 0) {
-            if only.is_none_or(|only| only.contains(&file.sha256)) {
-                paths.entry(file.sha256).or_insert(&file.path);
-            }
-        }
-        let mut open = Vec::new();
-        for sha256 in paths.keys() {
-            if self.contents.get(sha256).await?.is_some_and(|known| again || !known.is_seen) {
-                open.push(*sha256);
-            }
-        }
+        let files = self.files().await?;
+        let paths = self.open(&files, only, again).await?;
+        let mut open: Vec<Sha256> = paths.keys().copied().collect();
         if open.is_empty() || self.policy == RepackPolicy::Off {
             return Ok(Plan::default());
         }

@@ -205,10 +205,18 @@ impl Planner<'_> {
     /// Takes the checkpoint where a tensor was seen for a candidate. Returns whether it is one.
     async fn add_sighting(&mut self, sighting: &TensorSighting) -> Result<bool, Error> {
         let Ok(revision) = self.hub.known_commit(&sighting.repo, sighting.commit).await else { return Ok(false) };
-        match Side::load(self.hub, &sighting.repo, &revision, &sighting.page).await? {
-            Some(side) => self.add(side).await,
-            None => Ok(false),
+        let Some(side) = Side::load(self.hub, &sighting.repo, &revision, &sighting.page).await? else {
+            return Ok(false);
+        };
+        if sighting.repo == self.repo.key {
+            // Commits are coded in their order: what has not had its turn came later, and is to lean on this one.
+            for sha256 in side.contents() {
+                if self.contents.get(&sha256).await?.is_none_or(|known| !known.is_seen) {
+                    return Ok(false);
+                }
+            }
         }
+        self.add(side).await
     }
 
     /// Takes the checkpoints of a revision for candidates. Returns whether any is one.

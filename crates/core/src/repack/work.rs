@@ -8,7 +8,7 @@ use std::time::Duration;
 use weighthouse_format::xet::hash::XetHash;
 use weighthouse_store::StoreError;
 use weighthouse_store::blob::{ENCODER, Pace, RecodeSource, Recoded};
-use weighthouse_store::catalog::{Job, RepoKey, jobs};
+use weighthouse_store::catalog::{Job, RepoKey, RepoRecord, jobs};
 use weighthouse_store::digest::GitOid;
 
 use super::RepackPolicy;
@@ -16,12 +16,15 @@ use super::known::xorbs;
 use super::plan::{Plan, Planner, size_bytes};
 use super::status::RepackProgress;
 use crate::jobs::Line;
+use crate::revision::Revision;
 use crate::{Error, Hub};
 
 /// How often a running job looks whether it is to stop.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Looks after which it tells how far it is.
 const LOOKS: u64 = 3;
+/// Commits before one that are coded with it.
+const MOST_BEFORE: usize = 1_000;
 /// Attempts at one batch of which something moved meanwhile.
 const MOST_MOVES: usize = 4;
 
@@ -45,23 +48,38 @@ impl Hub {
     }
 
     /// Does the work of a job. Once more is no harm: what this encoder has looked at is left alone.
+    ///
+    /// What came before the commit and was not looked at comes first: the commit shares its xorbs and leans on it.
     pub(crate) async fn carry_out_repack(&self, job: &Job) -> Result<(), Error> {
         let parts = job.subject.split_once(' ').and_then(|(repo, oid)| Some((repo, oid.parse::<GitOid>().ok()?)));
         let Some((repo, oid)) = parts else { return Ok(()) };
         let key = RepoKey::from(repo.to_owned());
         let Some(record) = self.catalog().repos().get(&key).await? else { return Ok(()) };
         let Ok(revision) = self.known_commit(&key, oid).await else { return Ok(()) };
-        let planner = Planner::new(self, (&record, &revision), self.options().repack, ENCODER, &[]);
-        let plan = planner.plan(None, false).await?;
-        if plan.batches.is_empty() {
-            return Ok(());
+        let mut line = vec![revision];
+        while let Some(parent) = line.last().and_then(|revision| revision.commit.parents.first())
+            && line.len() < MOST_BEFORE
+            && let Ok(parent) = self.known_commit(&key, *parent).await
+            && !self.planner(&record, &parent).is_done().await?
+        {
+            line.push(parent);
         }
-        let done = self.carry_out_plan(&plan, &record.id, oid).await?;
-        let (repo, commit) = (&record.id, oid);
-        tracing::info!(
-            %repo, %commit, done.xorbs, done.kept, done.before_bytes, done.after_bytes, "coded a commit's files anew"
-        );
+        while let Some(revision) = line.pop() {
+            let plan = self.planner(&record, &revision).plan(None, false).await?;
+            if plan.batches.is_empty() {
+                continue;
+            }
+            let done = self.carry_out_plan(&plan, &record.id, revision.oid).await?;
+            let (repo, commit) = (&record.id, revision.oid);
+            tracing::info!(
+                %repo, %commit, done.xorbs, done.kept, done.before_bytes, done.after_bytes, "coded a commit's files anew"
+            );
+        }
         Ok(())
+    }
+
+    fn planner<'a>(&'a self, repo: &'a RepoRecord, revision: &'a Revision) -> Planner<'a> {
+        Planner::new(self, (repo, revision), self.options().repack, ENCODER, &[])
     }
 
     async fn carry_out_plan(&self, plan: &Plan, repo: &str, commit: GitOid) -> Result<Recoded, Error> {
