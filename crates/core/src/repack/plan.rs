@@ -118,7 +118,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether this encoder has looked at all files of the revision.
-    pub async fn is_done(mut self) -> Result<bool, Error> {
+    pub async fn is_done(&mut self) -> Result<bool, Error> {
         let files = self.files().await?;
         Ok(self.policy == RepackPolicy::Off || self.open(&files, None, false).await?.is_empty())
     }

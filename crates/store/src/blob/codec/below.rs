@@ -4,17 +4,18 @@ use super::error::CodecError;
 use super::words::Word;
 
 /// Collects them.
-pub struct Below {
-    bytes: Vec<u8>,
+pub struct Below<'a> {
+    bytes: &'a mut Vec<u8>,
     at: usize,
     window: u64,
     held: u32,
 }
 
-impl Below {
-    /// For at most so many bytes.
-    pub fn new(most: usize) -> Self {
-        Self { bytes: vec![0; most + 16], at: 0, window: 0, held: 0 }
+impl<'a> Below<'a> {
+    /// In memory that is kept, for at most so many bytes.
+    pub fn new(bytes: &'a mut Vec<u8>, most: usize) -> Self {
+        bytes.resize(bytes.len().max(most + 16), 0);
+        Self { bytes, at: 0, window: 0, held: 0 }
     }
 
     /// Appends the low `count` bits of `value`.

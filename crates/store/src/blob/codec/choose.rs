@@ -1,5 +1,7 @@
 //! Which codec a tensor gets: tried on samples, with a block as it is where nothing pays.
 
+use std::cell::RefCell;
+
 use weighthouse_format::Dtype;
 
 use super::drift::{self, Drift};
@@ -17,6 +19,11 @@ const QUANTISED_PERCENT: u64 = 95;
 /// Samples that are tried, and bytes of each.
 const SAMPLES: usize = 3;
 const SAMPLE_BYTES: usize = 32 << 10;
+
+thread_local! {
+    /// The block that is being coded; what becomes of it is mostly much smaller than its memory must be.
+    static CODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The same tensor elsewhere, with as many elements.
 #[derive(Clone, Copy, Debug)]
@@ -194,28 +201,34 @@ impl Plan {
 
     /// The bytes of the chosen codec, if it can be used at all.
     fn code(&self, raw: &[u8], base: Option<&[u8]>) -> Option<Vec<u8>> {
-        let mut out = Vec::with_capacity(raw.len() + raw.len() / 8 + 64);
+        CODED.with_borrow_mut(|out| {
+            out.clear();
+            out.reserve(raw.len() + raw.len() / 8 + 64);
+            self.code_to(raw, base, out).then(|| out.to_vec())
+        })
+    }
+
+    fn code_to(&self, raw: &[u8], base: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
         let kind = Kind::of(self.dtype);
         let base = base.zip(self.base);
-        let done = match self.codec {
-            Codec::Raw => return None,
+        match self.codec {
+            Codec::Raw => false,
             Codec::Planes | Codec::Derived => {
-                planes::encode(raw, kind, self.level, &mut out);
+                planes::encode(raw, kind, self.level, out);
                 true
             }
             Codec::Delta => match base {
                 Some((base, base_dtype)) if raw.len().is_multiple_of(kind.word) => {
-                    delta::encode(raw, self.dtype, (base, base_dtype), &self.drift, self.level, &mut out)
+                    delta::encode(raw, self.dtype, (base, base_dtype), &self.drift, self.level, out)
                 }
                 _ => false,
             },
-            Codec::Given => given::encode(raw, self.dtype, base, &mut out),
+            Codec::Given => given::encode(raw, self.dtype, base, out),
             Codec::Zstd => {
-                out = frame::compress(raw, Style::Text(self.level));
+                frame::compress_to(raw, Style::Text(self.level), out);
                 !out.is_empty()
             }
-        };
-        done.then_some(out)
+        }
     }
 }
 

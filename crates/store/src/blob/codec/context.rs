@@ -88,14 +88,22 @@ fn log2(value: f32) -> f32 {
 ///
 /// - `exponents`: one for each symbol
 /// - `scales`: one for each segment; [`QUIET`] only where all symbols are zero
-pub fn encode(symbols: &[u8], exponents: &[u8], scales: &[u8], level: Level, out: &mut Vec<u8>) {
+///
+/// Symbols and exponents are used up: what is left in them means nothing.
+pub fn encode(symbols: &mut [u8], exponents: &mut [u8], scales: &[u8], level: Level, out: &mut Vec<u8>) {
     plane::encode(scales, level, out);
-    let segments = symbols.chunks(SEGMENT).zip(exponents.chunks(SEGMENT)).zip(scales);
-    let live: Vec<Segment> = segments
-        .filter(|(_, scale)| **scale != QUIET)
-        .map(|((symbols, exponents), &scale)| Segment { symbols, exponents, scale: scale.into() })
-        .collect();
-    let groups = classes(&live);
+    let mut live = Vec::with_capacity(scales.len());
+    let (mut at, len) = (0, symbols.len());
+    for (i, &scale) in scales.iter().enumerate().filter(|(_, scale)| **scale != QUIET) {
+        let from = i * SEGMENT..((i + 1) * SEGMENT).min(len);
+        live.push((at..at + from.len(), usize::from(scale)));
+        symbols.copy_within(from.clone(), at);
+        exponents.copy_within(from.clone(), at);
+        at += from.len();
+    }
+    let (symbols, exponents) = (&symbols[..at], &mut exponents[..at]);
+    let segments = live.iter().map(|(range, scale)| (&symbols[range.clone()], &exponents[range.clone()], *scale));
+    let groups = classes(segments);
     let mut map = vec![[0u8; 256]; SCALES];
     for (class, group) in (0..).zip(&groups) {
         for &(scale, exponent) in &group.members {
@@ -105,22 +113,16 @@ pub fn encode(symbols: &[u8], exponents: &[u8], scales: &[u8], level: Level, out
     let levels: Vec<Levels> = groups.iter().map(|group| Levels::of(&group.counts)).collect();
     append(&tables(&groups, &mut map, &levels), out);
     let frequencies: Vec<[u16; 256]> = levels.iter().map(Levels::frequencies).collect();
-    let (mut symbols, mut classes) = (Vec::with_capacity(symbols.len()), Vec::with_capacity(symbols.len()));
-    for segment in &live {
-        symbols.extend_from_slice(segment.symbols);
-        let row = &map[segment.scale];
-        classes.extend(segment.exponents.iter().map(|&exponent| row[usize::from(exponent)]));
+    let classes = exponents;
+    for (range, scale) in live {
+        let row = &map[scale];
+        classes[range].iter_mut().for_each(|class| *class = row[usize::from(*class)]);
     }
-    let mut coded = Vec::new();
-    rans::Encoder::new(&frequencies).encode(&symbols, &classes, &mut coded);
-    append(&coded, out);
-}
-
-/// A segment that has symbols.
-struct Segment<'a> {
-    symbols: &'a [u8],
-    exponents: &'a [u8],
-    scale: usize,
+    let begin = out.len();
+    out.extend([0; 4]);
+    rans::encode(&frequencies, symbols, classes, out);
+    let len = (out.len() - begin - 4) as u32;
+    out[begin..begin + 4].copy_from_slice(&len.to_le_bytes());
 }
 
 fn append(part: &[u8], out: &mut Vec<u8>) {
@@ -128,25 +130,29 @@ fn append(part: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(part);
 }
 
-/// Joins pairs into classes.
-fn classes(segments: &[Segment]) -> Vec<Pairs> {
+/// Joins the pairs of segments, which are symbols, exponents and a scale, into classes.
+fn classes<'a>(segments: impl Iterator<Item = (&'a [u8], &'a [u8], usize)>) -> Vec<Pairs> {
     // Which counters each pair has; zero for none yet.
     let mut slots = vec![0u16; SCALES << 8];
-    let mut counters: Vec<[u32; 256]> = Vec::new();
+    // Two counters for each symbol in turns: one that was just written would make the next one wait.
+    let mut counters: Vec<[[u32; 256]; 2]> = Vec::new();
     let mut members = Vec::new();
-    for &Segment { symbols, exponents, scale } in segments {
+    for (symbols, exponents, scale) in segments {
         let row = &mut slots[scale << 8..][..256];
-        for (&symbol, &exponent) in symbols.iter().zip(exponents) {
+        for (i, (&symbol, &exponent)) in symbols.iter().zip(exponents).enumerate() {
             let slot = &mut row[usize::from(exponent)];
             if *slot == 0 {
                 members.push((scale, usize::from(exponent)));
-                counters.push([0; 256]);
+                counters.push([[0; 256]; 2]);
                 *slot = counters.len() as u16;
             }
-            counters[usize::from(*slot) - 1][usize::from(symbol)] += 1;
+            counters[usize::from(*slot) - 1][i % 2][usize::from(symbol)] += 1;
         }
     }
-    let pair = |(member, counts)| Pairs { members: vec![member], counts: Box::new(counts), cost: 0.0 };
+    let pair = |(member, [even, odd]): (_, [[u32; 256]; 2])| {
+        let counts = Box::new(std::array::from_fn(|symbol| even[symbol] + odd[symbol]));
+        Pairs { members: vec![member], counts, cost: 0.0 }
+    };
     let mut sorted: Vec<(f32, Pairs)> =
         members.into_iter().zip(counters).map(pair).map(|pair| (pair.mean(), pair)).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -213,48 +219,51 @@ fn tables(groups: &[Pairs], map: &mut [[u8; 256]], levels: &[Levels]) -> Vec<u8>
     bits.finish()
 }
 
-/// Coded symbols, decoded: those of quiet segments are left out.
+/// Memory for decoded symbols, which is used again and again.
+#[derive(Debug, Default)]
 pub struct Symbols {
-    /// The symbols of the other segments, one after another.
+    /// The symbols, those of quiet segments left out.
     pub live: Vec<u8>,
-    /// The scale of every segment.
-    pub scales: Vec<u8>,
+    classes: Vec<u8>,
 }
 
-/// Takes coded symbols off the front of `data`.
+/// Takes coded symbols off the front of `data`. Returns the scale of every segment.
 ///
 /// - `len`: how many there are, those of quiet segments with them
 /// - `exponents`: writes those that the encoder had for a segment, which are zeros before
+/// - `symbols`: where they go
 ///
 /// # Errors
 /// [`CodecError::Damaged`] when these are no coded symbols of that number.
 pub fn decode(
     data: &mut &[u8],
     len: usize,
+    symbols: &mut Symbols,
     mut exponents: impl FnMut(usize, &mut [u8]),
-) -> Result<Symbols, CodecError> {
+) -> Result<Vec<u8>, CodecError> {
     let mut scales = vec![0; len.div_ceil(SEGMENT)];
     plane::decode(data, &mut scales)?;
     if scales.iter().any(|&scale| usize::from(scale) >= SCALES) {
         return Err(DAMAGED);
     }
     let (map, frequencies) = read_tables(take(data)?)?;
-    let mut classes = vec![0; len];
-    let mut live = 0;
+    let Symbols { live, classes } = symbols;
+    classes.clear();
+    classes.resize(len, 0);
+    let mut count = 0;
     for (i, &scale) in scales.iter().enumerate().filter(|(_, scale)| **scale != QUIET) {
         let row = &map[usize::from(scale) % SCALES];
-        let end = (live + SEGMENT).min(live + len - i * SEGMENT);
-        let segment = classes.get_mut(live..end).ok_or(DAMAGED)?;
+        let end = (count + SEGMENT).min(count + len - i * SEGMENT);
+        let segment = classes.get_mut(count..end).ok_or(DAMAGED)?;
         exponents(i, segment);
         for exponent in segment {
             *exponent = row[usize::from(*exponent)];
         }
-        live = end;
+        count = end;
     }
-    classes.truncate(live);
-    let mut symbols = vec![0; live];
-    rans::Decoder::new(&frequencies)?.decode(take(data)?, &classes, &mut symbols)?;
-    Ok(Symbols { live: symbols, scales })
+    live.resize(count, 0);
+    rans::decode(&frequencies, take(data)?, &classes[..count], live)?;
+    Ok(scales)
 }
 
 /// The class of every scale and exponent, and the frequencies of every class.

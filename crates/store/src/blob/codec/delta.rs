@@ -16,15 +16,16 @@
 //! What weight decay does to all weights is done to the base first, where that saves bytes.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use weighthouse_format::Dtype;
 
 use super::below::{Below, BelowReader};
-use super::context::{self, QUIET, SEGMENT};
+use super::context::{self, QUIET, SEGMENT, Symbols};
 use super::drift::Drift;
 use super::error::CodecError;
 use super::kind::{self, Kind, Number};
-use super::words::{Word, exponents, symbol, value};
+use super::words::{Word, symbol, value};
 use super::{Level, cast};
 
 const DAMAGED: CodecError = CodecError::Damaged { what: "difference" };
@@ -46,40 +47,106 @@ pub fn encode(raw: &[u8], dtype: Dtype, base: (&[u8], Dtype), drift: &Drift, lev
     true
 }
 
+/// What is made of a block while it is coded. Fresh memory for each block would cost more than most of the work.
+#[derive(Default)]
+struct Kept {
+    symbols: Vec<u8>,
+    exponents: Vec<u8>,
+    below: Vec<u8>,
+}
+
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::default();
+    static SYMBOLS: RefCell<Symbols> = RefCell::default();
+}
+
 fn encode_words<W: Word>(raw: &[u8], base: &[u8], kind: Kind, drift: &Drift, level: Level, out: &mut Vec<u8>) {
-    let (raw, mut base) = (W::read_all(raw), W::read_all(base));
-    let exponents = exponents(&base, kind);
-    let differences: Vec<W> = match kind.number {
-        Number::Float { .. } => {
-            drift.apply(&mut base, kind);
-            raw.iter().zip(&base).map(|(raw, base)| raw.ordered().difference(base.ordered())).collect()
+    KEPT.with_borrow_mut(|kept| {
+        let bytes = size_of::<W>();
+        kept.symbols.resize(raw.len() / bytes, 0);
+        kept.exponents.resize(raw.len() / bytes, 0);
+        let mut below = Below::new(&mut kept.below, raw.len());
+        let (mut words, mut bases) = ([W::narrow(0); SEGMENT], [W::narrow(0); SEGMENT]);
+        let mut sizes = Vec::with_capacity(raw.len() / bytes / SEGMENT + 1);
+        let segments = raw.chunks(SEGMENT * bytes).zip(base.chunks(SEGMENT * bytes));
+        let kept_segments = kept.symbols.chunks_mut(SEGMENT).zip(kept.exponents.chunks_mut(SEGMENT));
+        for ((raw, base), (symbols, exponents)) in segments.zip(kept_segments) {
+            W::fill(&mut words, raw);
+            W::fill(&mut bases, base);
+            let mut units = [0f32; SEGMENT];
+            if let Number::Float { mantissa } = kind.number {
+                for (exponent, base) in exponents.iter_mut().zip(&bases) {
+                    *exponent = base.exponent_above(mantissa);
+                }
+                drift.apply(&mut bases, kind);
+                for (word, base) in words.iter_mut().zip(&bases) {
+                    *word = word.ordered().difference(base.ordered());
+                }
+            } else {
+                exponents.fill(0);
+                for (word, base) in words.iter_mut().zip(&bases) {
+                    *word = word.difference(*base);
+                }
+            }
+            // What an earlier segment left behind the end of the last one.
+            words[symbols.len()..].fill(W::narrow(0));
+            for (unit, &exponent) in units.iter_mut().zip(&*exponents) {
+                *unit = context::unit(exponent, kind);
+            }
+            sizes.push((moved(&words, &units), words.iter().fold(0, |all, word| all | word.wide()) > 0));
+            cut(&words, symbols, &mut below);
         }
-        Number::Integer => raw.iter().zip(&base).map(|(raw, base)| raw.difference(*base)).collect(),
-    };
-    // How far the values moved, in a unit that is the same for all of the block; four sums, so that none waits.
-    let size = |(differences, exponents): (&[W], &[u8])| {
-        let mut sums = [0f32; 4];
-        for (i, (difference, &exponent)) in differences.iter().zip(exponents).enumerate() {
-            sums[i % 4] += difference.wide().div_ceil(2) as i64 as f32 * context::unit(exponent, kind);
+        let mut scales = context::scales(sizes.iter().map(|size| size.0));
+        for (scale, (_, moved)) in scales.iter_mut().zip(sizes) {
+            // Sums of very large ones may cancel each other.
+            if *scale == QUIET && moved {
+                *scale -= 1;
+            }
         }
-        sums.iter().sum()
-    };
-    let mut scales = context::scales(differences.chunks(SEGMENT).zip(exponents.chunks(SEGMENT)).map(size));
-    for (segment, scale) in differences.chunks(SEGMENT).zip(&mut scales) {
-        // Sums of very large ones may cancel each other.
-        if *scale == QUIET && segment.iter().any(|difference| difference.wide() > 0) {
-            *scale -= 1;
+        context::encode(&mut kept.symbols, &mut kept.exponents, &scales, level, out);
+        below.finish(out);
+    });
+}
+
+/// How far the values of a segment moved, in a unit that is the same for all of the block; four sums, so that none waits.
+#[inline(always)]
+fn moved<W: Word>(differences: &[W; SEGMENT], units: &[f32; SEGMENT]) -> f32 {
+    let mut sums = [0f32; 4];
+    for (differences, units) in differences.as_chunks::<4>().0.iter().zip(units.as_chunks::<4>().0) {
+        for lane in 0..4 {
+            sums[lane] += differences[lane].halved() * units[lane];
         }
     }
-    let mut below = Below::new(differences.len() * size_of::<W>());
-    let cut = |difference: &W| {
-        let (symbol, left_out) = symbol(*difference);
+    sums.iter().sum()
+}
+
+/// Writes the symbols of a segment, and the bits that they leave out.
+#[inline(always)]
+fn cut<W: Word>(differences: &[W; SEGMENT], symbols: &mut [u8], below: &mut Below) {
+    // Most differences are their own symbols. Where the others are is found without a branch for each.
+    let own = 2u64 << W::KEPT;
+    let mut places = [0u8; SEGMENT];
+    let mut count = 0;
+    for (place, (symbol, difference)) in (0u8..).zip(symbols.iter_mut().zip(differences)) {
+        *symbol = difference.wide() as u8;
+        places[count % SEGMENT] = place;
+        count += usize::from(difference.wide() >= own);
+    }
+    let mut one = |place: usize, symbol_at: &mut u8| {
+        let difference = differences[place % SEGMENT];
+        let (symbol, left_out) = symbol(difference);
         below.put(difference.wide(), left_out);
-        symbol
+        *symbol_at = symbol;
     };
-    let symbols: Vec<u8> = differences.iter().map(cut).collect();
-    context::encode(&symbols, &exponents, &scales, level, out);
-    below.finish(out);
+    if count * 2 > SEGMENT {
+        symbols.iter_mut().enumerate().for_each(|(place, symbol)| one(place, symbol));
+    } else {
+        for &place in &places[..count] {
+            if let Some(symbol) = symbols.get_mut(usize::from(place)) {
+                one(place.into(), symbol);
+            }
+        }
+    }
 }
 
 /// The type of the base that a block was coded against.
@@ -126,10 +193,20 @@ pub fn check(raw: &[u8], stored: u32) -> Result<(), CodecError> {
     if found == stored { Ok(()) } else { Err(CodecError::Checksum { what: "decoded block", stored, found }) }
 }
 
-fn decode_words<W: Word>(mut data: &[u8], base: &[u8], kind: Kind, drift: &Drift) -> Result<Vec<u8>, CodecError> {
+fn decode_words<W: Word>(data: &[u8], base: &[u8], kind: Kind, drift: &Drift) -> Result<Vec<u8>, CodecError> {
+    SYMBOLS.with_borrow_mut(|symbols| decode_with::<W>(data, base, kind, drift, symbols))
+}
+
+fn decode_with<W: Word>(
+    mut data: &[u8],
+    base: &[u8],
+    kind: Kind,
+    drift: &Drift,
+    symbols: &mut Symbols,
+) -> Result<Vec<u8>, CodecError> {
     let bytes = size_of::<W>();
     let mut words = [W::narrow(0); SEGMENT];
-    let symbols = context::decode(&mut data, base.len() / bytes, |segment, exponents| {
+    let scales = context::decode(&mut data, base.len() / bytes, symbols, |segment, exponents| {
         if let Number::Float { mantissa } = kind.number {
             W::fill(&mut words, base.get(segment * SEGMENT * bytes..).unwrap_or_default());
             for (exponent, word) in exponents.iter_mut().zip(words) {
@@ -145,7 +222,7 @@ fn decode_words<W: Word>(mut data: &[u8], base: &[u8], kind: Kind, drift: &Drift
     let first_cut = values.iter().position(|value| value.0 > 0).map_or(u8::MAX, |at| at as u8);
     let mut places = [0u8; SEGMENT];
     let mut differences = [W::narrow(0); SEGMENT];
-    for (raw, &scale) in raw.chunks_mut(SEGMENT * bytes).zip(&symbols.scales) {
+    for (raw, &scale) in raw.chunks_mut(SEGMENT * bytes).zip(&scales) {
         if scale == QUIET {
             // The base as it is, or as it has become by itself.
             if float && !drift.is_none() {

@@ -35,15 +35,7 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
-/// A frame of `bytes`; nothing when zstd refuses.
-pub fn compress(bytes: &[u8], style: Style) -> Vec<u8> {
-    // Not filled with zeros first.
-    let mut out = Vec::with_capacity(compress_bound(bytes.len()));
-    compress_to(bytes, style, &mut out);
-    out
-}
-
-/// The same in a buffer, which is emptied first and grows as it must.
+/// Writes a frame of `bytes` to a buffer, which is emptied first and grows as it must; nothing when zstd refuses.
 pub fn compress_to(bytes: &[u8], style: Style, out: &mut Vec<u8>) {
     out.clear();
     out.reserve(compress_bound(bytes.len()));

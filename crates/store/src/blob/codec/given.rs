@@ -13,7 +13,7 @@
 
 use weighthouse_format::Dtype;
 
-use super::context::{self, SEGMENT};
+use super::context::{self, SEGMENT, Symbols};
 use super::error::CodecError;
 use super::kind::{self, Kind};
 use super::words::{self, Word};
@@ -41,8 +41,10 @@ pub fn encode(raw: &[u8], dtype: Dtype, base: Option<(&[u8], Dtype)>, out: &mut 
     let sizes = own.chunks(SEGMENT).map(|segment| segment.iter().map(|&e| context::unit(e, kind)).sum::<f32>());
     let scales = context::scales(sizes);
     let (mut with, mut without) = (Vec::new(), Vec::new());
-    context::encode(&top, &given, &scales, Level::Cold, &mut with);
-    context::encode(&top, &given, &vec![0; scales.len()], Level::Cold, &mut without);
+    let one_scale = vec![0; scales.len()];
+    for (scales, out) in [(&scales, &mut with), (&one_scale, &mut without)] {
+        context::encode(&mut top.clone(), &mut given.clone(), scales, Level::Cold, out);
+    }
     out.extend(if with.len() < without.len() { with } else { without });
     planes::encode_from(raw, kind, Level::Cold, 1, out);
     true
@@ -85,7 +87,8 @@ pub fn decode(data: &[u8], dtype: Dtype, base: Option<&[u8]>, len: usize) -> Res
             exponents(base, base_kind)
         }
     };
-    let symbols = context::decode(&mut rest, units, |segment, exponents| {
+    let mut symbols = Symbols::default();
+    context::decode(&mut rest, units, &mut symbols, |segment, exponents| {
         for (exponent, &given) in exponents.iter_mut().zip(given.get(segment * SEGMENT..).unwrap_or_default()) {
             *exponent = given;
         }

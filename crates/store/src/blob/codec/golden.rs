@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use weighthouse_format::Dtype;
 
 use super::drift::Drift;
-use super::tests::{bytes, tuned, weights};
+use super::tests::{bytes, framed, tuned, weights};
 use super::*;
 
 const DTYPES: [Dtype; 14] = [
@@ -54,7 +54,7 @@ fn blocks(dtype: Dtype) -> Vec<Block> {
         let mut planes = Vec::new();
         planes::encode(&data, kind, level, &mut planes);
         all.push(block(Codec::Planes, planes));
-        all.push(block(Codec::Zstd, frame::compress(&data, frame::Style::Text(level))));
+        all.push(block(Codec::Zstd, framed(&data, frame::Style::Text(level))));
     }
     for drift in [Drift::NONE, Drift::share(40_000), Drift::decay(3, 160)] {
         let mut delta = Vec::new();

@@ -115,7 +115,7 @@ fn range(plane: &[u8], out: &mut Vec<u8>) {
     let mut bits = BitWriter::new();
     levels.write(&mut bits);
     out.extend(bits.finish());
-    rans::Encoder::new(&[levels.frequencies()]).encode(plane, &vec![0; plane.len()], out);
+    rans::encode(&[levels.frequencies()], plane, &vec![0; plane.len()], out);
 }
 
 /// Takes the coded plane off the front of `data` and writes its bytes to `plane`, whose length says how many there are.
@@ -132,7 +132,7 @@ pub fn decode(data: &mut &[u8], plane: &mut [u8]) -> Result<(), CodecError> {
             let mut bits = BitReader::new(coded);
             let frequencies = Levels::read(&mut bits)?.frequencies();
             let stream = &coded[bits.used_bytes()..];
-            rans::Decoder::new(&[frequencies])?.decode(stream, &vec![0; plane.len()], plane)?;
+            rans::decode(&[frequencies], stream, &vec![0; plane.len()], plane)?;
         }
         _ => return Err(DAMAGED),
     }

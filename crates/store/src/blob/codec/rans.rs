@@ -13,6 +13,8 @@
 //! # Source
 //! Duda, *Asymmetric numeral systems*, arXiv:1311.2540; Giesen, *Interleaved entropy coders*, arXiv:1402.3392.
 
+use std::cell::RefCell;
+
 use super::error::CodecError;
 use super::freq::{SCALE, SCALE_BITS};
 
@@ -28,108 +30,140 @@ const LOWEST: u64 = 1 << 55;
 /// Bits of a state that four symbols leave.
 const LEFT_BITS: u32 = 63 - SCALE_BITS * ROUNDS as u32;
 
-/// How symbols of each class are coded.
-#[derive(Debug, Default)]
-pub struct Encoder(Vec<[Step; 256]>);
+const STEPS: usize = CLASSES << 8;
+const SLOTS: usize = CLASSES << SCALE_BITS;
 
-/// How one symbol goes into a state.
+thread_local! {
+    /// How symbols of each class are coded, those of one class after those of another. What a stream does not use is left
+    /// from another one.
+    static ENCODER: RefCell<Box<[Step; STEPS]>> = RefCell::new(Box::new([Step::default(); STEPS]));
+    /// Coded bytes, from the end down.
+    static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// How slots of each class are decoded: from the low end symbol (8 bits), slot within the symbol (12), frequency (12).
+    static DECODER: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How one symbol goes into a state; sixteen bytes, so that all of them stay near.
 #[derive(Clone, Copy, Debug, Default)]
 struct Step {
     /// So much of `2^(63 + shift) / frequency` that quotients of 63 bits are exact.
     inverse: u64,
-    frequency: u32,
+    frequency: u16,
     /// What is added: where its slots begin.
-    bias: u32,
-    shift: u32,
+    bias: u16,
+    shift: u8,
 }
 
 impl Step {
-    fn new(frequency: u16, start: u32) -> Self {
-        let frequency = u32::from(frequency);
+    fn new(frequency: u16, start: u16) -> Self {
         if frequency < 2 {
             // The quotient comes out one too small, which the bias makes good.
-            return Self { inverse: u64::MAX, frequency, bias: start + SCALE - 1, shift: 0 };
+            return Self { inverse: u64::MAX, frequency, bias: start + (SCALE - 1) as u16, shift: 0 };
         }
         let bits = (frequency - 1).ilog2() + 1;
         let inverse = (1u128 << (63 + bits)).div_ceil(u128::from(frequency)) as u64;
-        Self { inverse, frequency, bias: start, shift: bits - 1 }
+        Self { inverse, frequency, bias: start, shift: (bits - 1) as u8 }
     }
 
     #[inline(always)]
     fn put(self, state: u64) -> u64 {
-        let quotient = ((u128::from(state) * u128::from(self.inverse)) >> 64) as u64 >> self.shift;
-        state.wrapping_add(self.bias.into()).wrapping_add(quotient.wrapping_mul((SCALE - self.frequency).into()))
+        let quotient = ((u128::from(state) * u128::from(self.inverse)) >> 64) as u64 >> (self.shift & 63);
+        let rest = u64::from(SCALE) - u64::from(self.frequency);
+        state.wrapping_add(self.bias.into()).wrapping_add(quotient.wrapping_mul(rest))
     }
 }
 
-impl Encoder {
-    /// For classes with these frequencies, each of which sums up to [`SCALE`].
-    pub fn new(classes: &[[u16; 256]]) -> Self {
-        let steps = |frequencies: &[u16; 256]| {
+/// Appends the coded symbols.
+///
+/// - `frequencies`: those of each class, at most [`CLASSES`], which sum up to [`SCALE`]
+/// - `classes`: one for each symbol, in which the symbol's frequency is not 0
+pub fn encode(frequencies: &[[u16; 256]], symbols: &[u8], classes: &[u8], out: &mut Vec<u8>) {
+    ENCODER.with_borrow_mut(|steps| {
+        for (steps, frequencies) in steps.as_chunks_mut::<256>().0.iter_mut().zip(frequencies) {
             let mut start = 0;
-            frequencies.map(|frequency| {
-                let step = Step::new(frequency, start);
-                start += u32::from(frequency);
-                step
-            })
-        };
-        Self(classes.iter().map(steps).collect())
-    }
-
-    /// Appends the coded symbols. `classes` is as long as `symbols`, and no symbol has frequency 0 in its class.
-    pub fn encode(&self, symbols: &[u8], classes: &[u8], out: &mut Vec<u8>) {
-        // Four symbols emit at most six bytes; eight are written at once.
-        let mut bytes = vec![0u8; symbols.len().div_ceil(GROUP) * LANES * 6 + 8];
-        let mut at = bytes.len();
-        let mut states = [LOWEST; LANES];
-        for (symbols, classes) in symbols.chunks(GROUP).zip(classes.chunks(GROUP)).rev() {
-            for (lane, state) in states.iter_mut().enumerate().rev() {
-                let mut steps = [Step::default(); ROUNDS];
-                let own = symbols.iter().zip(classes).skip(lane).step_by(LANES);
-                let mut used = 0;
-                let mut product = 1u64;
-                for (step, (&symbol, &class)) in steps.iter_mut().zip(own) {
-                    *step = self.0[usize::from(class)][usize::from(symbol)];
-                    product *= u64::from(step.frequency);
-                    used += 1;
-                }
-                product <<= SCALE_BITS * (ROUNDS - used) as u32;
-                let top = *state >> LEFT_BITS;
-                let mut count = (product.leading_zeros().saturating_sub(top.leading_zeros())) / 8;
-                count += u32::from(top >> (8 * count) >= product);
-                if let Some(place) = bytes[..at].last_chunk_mut() {
-                    *place = (*state << (56 - 8 * count) << 8).to_le_bytes();
-                }
-                at -= count as usize;
-                *state >>= 8 * count;
-                for step in steps[..used].iter().rev() {
-                    *state = step.put(*state);
-                }
+            for (step, &frequency) in steps.iter_mut().zip(frequencies).filter(|(_, frequency)| **frequency > 0) {
+                *step = Step::new(frequency, start);
+                start += frequency;
             }
         }
-        out.extend(states.iter().flat_map(|state| state.to_le_bytes()));
-        out.extend_from_slice(&bytes[at..]);
-    }
+        BYTES.with_borrow_mut(|bytes| encode_with(steps, symbols, classes, bytes, out));
+    });
 }
 
-/// How slots of each class are decoded: from the low end symbol (8 bits), slot within the symbol (12), frequency (12).
-#[derive(Debug)]
-pub struct Decoder(Vec<[u32; SCALE as usize]>);
-
-impl Decoder {
-    /// For classes with these frequencies, each of which sums up to [`SCALE`]; at most [`CLASSES`].
-    ///
-    /// # Errors
-    /// [`CodecError::Damaged`] when there are more.
-    pub fn new(classes: &[[u16; 256]]) -> Result<Self, CodecError> {
-        const DAMAGED: CodecError = CodecError::Damaged { what: "number of classes" };
-        if classes.len() > CLASSES {
-            return Err(DAMAGED);
+fn encode_with(steps: &[Step; STEPS], symbols: &[u8], classes: &[u8], bytes: &mut Vec<u8>, out: &mut Vec<u8>) {
+    let step = |symbol: u8, class: u8| steps[(usize::from(class) % CLASSES) << 8 | usize::from(symbol)];
+    // Four symbols emit at most six bytes; eight are written at once.
+    let most = symbols.len().div_ceil(GROUP) * LANES * 6 + 8;
+    bytes.resize(bytes.len().max(most), 0);
+    let mut at = bytes.len();
+    let mut states = [LOWEST; LANES];
+    let (groups, last) = symbols.as_chunks::<GROUP>();
+    let (class_groups, last_classes) = classes.as_chunks::<GROUP>();
+    if !last.is_empty() {
+        let room = last.len().min(last_classes.len());
+        let mut products = [1u64; LANES];
+        for (i, (&symbol, &class)) in last.iter().zip(last_classes).enumerate() {
+            products[i % LANES] *= u64::from(step(symbol, class).frequency);
         }
+        for (lane, product) in products.iter_mut().enumerate() {
+            let used = room.saturating_sub(lane).div_ceil(LANES);
+            *product <<= SCALE_BITS * (ROUNDS - used.min(ROUNDS)) as u32;
+        }
+        at = shrink(&mut states, products, bytes, at);
+        for (i, (&symbol, &class)) in last.iter().zip(last_classes).enumerate().rev() {
+            let state = &mut states[i % LANES];
+            *state = step(symbol, class).put(*state);
+        }
+    }
+    for (symbols, classes) in groups.iter().zip(class_groups).rev() {
+        let steps: [Step; GROUP] = std::array::from_fn(|i| step(symbols[i], classes[i]));
+        let frequency = |lane: usize, round: usize| u64::from(steps[round * LANES + lane].frequency);
+        let products = std::array::from_fn(|lane| (0..ROUNDS).map(|round| frequency(lane, round)).product());
+        at = shrink(&mut states, products, bytes, at);
+        // The states beside each other, so that none waits for its own last step.
+        for round in (0..ROUNDS).rev() {
+            for (lane, state) in states.iter_mut().enumerate() {
+                *state = steps[round * LANES + lane].put(*state);
+            }
+        }
+    }
+    out.extend(states.iter().flat_map(|state| state.to_le_bytes()));
+    out.extend_from_slice(&bytes[at..]);
+}
+
+/// Takes so many bytes off each state that four symbols, whose frequencies have these products, fit into it. Returns where
+/// the bytes begin now.
+#[inline(always)]
+fn shrink(states: &mut [u64; LANES], products: [u64; LANES], bytes: &mut [u8], mut at: usize) -> usize {
+    for (state, product) in states.iter_mut().zip(products).rev() {
+        let top = *state >> LEFT_BITS;
+        let mut count = (product.leading_zeros().saturating_sub(top.leading_zeros())) / 8;
+        count += u32::from(top >> (8 * count) >= product);
+        if let Some(place) = bytes.get_mut(at.wrapping_sub(8)..at).and_then(|rest| rest.first_chunk_mut()) {
+            *place = (*state << (56 - 8 * count) << 8).to_le_bytes();
+        }
+        at -= count as usize;
+        *state >>= 8 * count;
+    }
+    at
+}
+
+/// Decodes as many symbols as there are classes in `classes`; `symbols` is as long.
+///
+/// - `frequencies`: those of each class that occurs, which sum up to [`SCALE`]
+///
+/// # Errors
+/// [`CodecError::Damaged`] when `data` is no stream of so many symbols, and when there are more classes than [`CLASSES`].
+pub fn decode(frequencies: &[[u16; 256]], data: &[u8], classes: &[u8], symbols: &mut [u8]) -> Result<(), CodecError> {
+    const DAMAGED: CodecError = CodecError::Damaged { what: "number of classes" };
+    if frequencies.len() > CLASSES {
+        return Err(DAMAGED);
+    }
+    DECODER.with_borrow_mut(|slots| {
         // As many as there may be, so that no class of four bits needs a look.
-        let mut slots = vec![[0u32; SCALE as usize]; CLASSES];
-        for (class, slots) in classes.iter().zip(&mut slots) {
-            let mut rest = &mut slots[..];
+        slots.resize(SLOTS, 0);
+        for (class, slots) in frequencies.iter().zip(slots.chunks_exact_mut(SCALE as usize)) {
+            let mut rest = slots;
             for (symbol, &frequency) in (0u32..).zip(class) {
                 let own = rest.split_off_mut(..usize::from(frequency)).ok_or(DAMAGED)?;
                 for (within, slot) in (0u32..).zip(own) {
@@ -137,48 +171,46 @@ impl Decoder {
                 }
             }
         }
-        Ok(Self(slots))
-    }
+        match slots.first_chunk() {
+            Some(slots) => decode_with(slots, data, classes, symbols),
+            None => Err(DAMAGED),
+        }
+    })
+}
 
-    /// Decodes as many symbols as there are classes in `classes`; `symbols` is as long.
-    ///
-    /// # Errors
-    /// [`CodecError::Damaged`] when `data` is no stream of so many symbols.
-    pub fn decode(&self, data: &[u8], classes: &[u8], symbols: &mut [u8]) -> Result<(), CodecError> {
-        const DAMAGED: CodecError = CodecError::Damaged { what: "range coder" };
-        let (heads, bytes) = data.split_first_chunk::<{ 8 * LANES }>().ok_or(DAMAGED)?;
-        let mut states = [LOWEST; LANES];
-        for (state, head) in states.iter_mut().zip(heads.as_chunks::<8>().0) {
-            *state = u64::from_le_bytes(*head);
-        }
-        let Some(slots) = self.0.first_chunk::<CLASSES>() else { return Err(DAMAGED) };
-        let (class_groups, class_rest) = classes.as_chunks::<GROUP>();
-        let (symbol_groups, symbol_rest) = symbols.as_chunks_mut::<GROUP>();
-        let mut at = 0;
-        for (group, class) in symbol_groups.iter_mut().zip(class_groups) {
-            for round in 0..ROUNDS {
-                for (lane, state) in states.iter_mut().enumerate() {
-                    let i = round * LANES + lane;
-                    group[i] = step(slots, state, class[i]);
-                }
-            }
-            at = refill(&mut states, bytes, at);
-        }
-        for (i, (symbol, &class)) in symbol_rest.iter_mut().zip(class_rest).enumerate() {
-            *symbol = step(slots, &mut states[i % LANES], class);
-        }
-        if !class_rest.is_empty() {
-            at = refill(&mut states, bytes, at);
-        }
-        let whole = at == bytes.len() && states.iter().all(|&state| state == LOWEST);
-        if whole { Ok(()) } else { Err(DAMAGED) }
+fn decode_with(slots: &[u32; SLOTS], data: &[u8], classes: &[u8], symbols: &mut [u8]) -> Result<(), CodecError> {
+    const DAMAGED: CodecError = CodecError::Damaged { what: "range coder" };
+    let (heads, bytes) = data.split_first_chunk::<{ 8 * LANES }>().ok_or(DAMAGED)?;
+    let mut states = [LOWEST; LANES];
+    for (state, head) in states.iter_mut().zip(heads.as_chunks::<8>().0) {
+        *state = u64::from_le_bytes(*head);
     }
+    let (class_groups, class_rest) = classes.as_chunks::<GROUP>();
+    let (symbol_groups, symbol_rest) = symbols.as_chunks_mut::<GROUP>();
+    let mut at = 0;
+    for (group, class) in symbol_groups.iter_mut().zip(class_groups) {
+        for round in 0..ROUNDS {
+            for (lane, state) in states.iter_mut().enumerate() {
+                let i = round * LANES + lane;
+                group[i] = step(slots, state, class[i]);
+            }
+        }
+        at = refill(&mut states, bytes, at);
+    }
+    for (i, (symbol, &class)) in symbol_rest.iter_mut().zip(class_rest).enumerate() {
+        *symbol = step(slots, &mut states[i % LANES], class);
+    }
+    if !class_rest.is_empty() {
+        at = refill(&mut states, bytes, at);
+    }
+    let whole = at == bytes.len() && states.iter().all(|&state| state == LOWEST);
+    if whole { Ok(()) } else { Err(DAMAGED) }
 }
 
 /// Takes a symbol out of a state. What a hostile state becomes is no matter: the end is then not what it must be.
 #[inline(always)]
-fn step(slots: &[[u32; SCALE as usize]; CLASSES], state: &mut u64, class: u8) -> u8 {
-    let entry = slots[usize::from(class) % CLASSES][(*state % u64::from(SCALE)) as usize];
+fn step(slots: &[u32; SLOTS], state: &mut u64, class: u8) -> u8 {
+    let entry = slots[(usize::from(class) % CLASSES) << SCALE_BITS | (*state % u64::from(SCALE)) as usize];
     let (frequency, within) = (u64::from(entry >> 20), u64::from(entry >> 8 & 0xfff));
     *state = frequency.wrapping_mul(*state >> SCALE_BITS).wrapping_add(within);
     entry as u8

@@ -6,6 +6,13 @@ use weighthouse_format::Dtype;
 use super::drift::Drift;
 use super::*;
 
+/// A frame by itself.
+pub fn framed(data: &[u8], style: frame::Style) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::compress_to(data, style, &mut out);
+    out
+}
+
 /// Numbers that look like weights: normal, with a scale for each row of 384.
 pub fn weights(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -227,7 +234,7 @@ fn frames_that_hold_more_or_less_than_they_should_are_refused() {
     let text = header();
     // Far beyond the largest block, in a few kilobytes.
     let bomb = zstd::bulk::compress(&vec![0u8; 64 << 20], 19).unwrap();
-    let short = frame::compress(&text[..5000], frame::Style::Text(Level::Fast));
+    let short = framed(&text[..5000], frame::Style::Text(Level::Fast));
     // Says that it needs two gigabytes of window, and holds one byte.
     let window = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x09, 0x00, 0x00, b'x'];
     for (frame, raw_len) in [(&bomb[..], 1 << 20), (&short, 6000), (&short, 4999), (&window, 12), (b"no frame", 9)] {
@@ -279,7 +286,7 @@ fn some_of_each() -> Vec<(Block, Vec<u8>)> {
                         assert!(delta::encode(&data, dtype, (&base, dtype), &Drift::decay(5, 300), level, &mut stored))
                     }
                     Codec::Given => assert!(given::encode(&data, dtype, Some((&base, dtype)), &mut stored)),
-                    Codec::Zstd => stored = frame::compress(&data, frame::Style::Text(level)),
+                    Codec::Zstd => stored = framed(&data, frame::Style::Text(level)),
                     _ => planes::encode(&data, kind, level, &mut stored),
                 }
                 let descriptor = Descriptor {

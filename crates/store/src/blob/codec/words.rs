@@ -29,6 +29,8 @@ pub trait Word: Copy + Eq {
     fn difference(self, base: Self) -> Self;
     /// What has this difference to `base`.
     fn undo(self, base: Self) -> Self;
+    /// Of a difference: how far that is, about.
+    fn halved(self) -> f32;
 }
 
 macro_rules! words {
@@ -96,6 +98,15 @@ macro_rules! words {
             fn undo(self, base: Self) -> Self {
                 let difference = (self >> 1) ^ (self & 1).wrapping_neg();
                 base.wrapping_add(difference)
+            }
+
+            #[inline(always)]
+            fn halved(self) -> f32 {
+                match Self::BITS {
+                    // A conversion that processors have for several at once.
+                    ..=16 => (self.wide() as i32 + 1 >> 1) as f32,
+                    _ => self.wide().div_ceil(2) as i64 as f32,
+                }
             }
         }
     )*};
