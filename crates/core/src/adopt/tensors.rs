@@ -1,17 +1,18 @@
 //! Weights that lie on the disk more than once in other files: other formats, other shards, fine-tunes that share tensors.
 //!
 //! The unit is a *set*: the shards of one checkpoint in one folder. Every file is read once, its tensors are hashed over
-//! their row-major elements, and sets that have tensors in common form a group. A tensor that is one number throughout says
-//! nothing and is left out. Memory: some 50 bytes for each tensor.
+//! their row-major elements, those of F32 also as they become when they are rounded to BF16 and to F16, and sets that have
+//! tensors in common form a group. A tensor that is one number throughout says nothing and is left out. Memory: some 50
+//! bytes for each tensor, and 120 for one of F32.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use sha2::Digest;
+use sha2::Digest as _;
 use weighthouse_format::checkpoint::{self, Checkpoint};
 use weighthouse_format::data::Elements;
-use weighthouse_format::{Folder, Limits, Tensor, stats};
+use weighthouse_format::{Dtype, Folder, Limits, Tensor, cast, stats};
 
 use super::digest::{Progress, side_by_side};
 use super::problem::Problems;
@@ -33,7 +34,7 @@ pub struct Near {
     pub same: bool,
     /// Bytes of the files of all sets.
     pub size_bytes: u64,
-    /// Bytes of tensors that lie there a second time.
+    /// Bytes of tensors that lie there a second time, or a first time rounded.
     pub repeated_bytes: u64,
 }
 
@@ -54,6 +55,8 @@ pub struct WeightSet {
     pub tensor_bytes: u64,
     /// Bytes of tensors that another set of the group has too.
     pub shared_bytes: u64,
+    /// Bytes of tensors that no other set has as they are, and another set has in F32.
+    pub rounded_bytes: u64,
 }
 
 /// A file whose tensors are to be told, under the name that people know it by.
@@ -66,12 +69,27 @@ pub(super) struct Candidate {
     pub size_bytes: u64,
 }
 
+/// SHA-256 of a tensor's elements.
+type Digest = [u8; 32];
+
+/// What tensors of F32 are rounded to.
+const ROUNDED: [Dtype; 2] = [Dtype::BF16, Dtype::F16];
+
 /// Tensors of a file.
 #[derive(Debug)]
 struct Told {
     format: String,
     /// Digest and length in bytes.
-    tensors: Vec<([u8; 32], u64)>,
+    tensors: Vec<(Digest, u64)>,
+    /// Digests of tensors that these become when they are rounded.
+    rounded: Vec<Digest>,
+}
+
+/// A tensor that was read.
+struct Read {
+    digest: Digest,
+    bytes: u64,
+    rounded: Vec<Digest>,
 }
 
 /// Groups of sets, the most bytes first.
@@ -123,7 +141,9 @@ fn tell(file: &Candidate, total: u64, limits: &Limits, progress: Progress<'_>) -
         let tensor = tensors.get(number)?;
         hash(&folder, tensor, limits, &|bytes| progress(bytes, total)).ok().flatten()
     });
-    Some(Told { format, tensors: hashes.into_iter().flatten().collect() })
+    let read: Vec<Read> = hashes.into_iter().flatten().collect();
+    let tensors = read.iter().map(|read| (read.digest, read.bytes)).collect();
+    Some(Told { format, tensors, rounded: read.into_iter().flat_map(|read| read.rounded).collect() })
 }
 
 fn format_of(read: &Checkpoint) -> Option<String> {
@@ -131,34 +151,45 @@ fn format_of(read: &Checkpoint) -> Option<String> {
     (!read.contents.tensors.is_empty()).then(|| format.map_or_else(|| "weights".to_owned(), ToString::to_string))
 }
 
-/// Digest over the elements; `None` for one number throughout.
+/// Digests over the elements; `None` for one number throughout.
 fn hash(
     folder: &dyn Folder,
     tensor: &Tensor,
     limits: &Limits,
     progress: &dyn Fn(u64),
-) -> Result<Option<([u8; 32], u64)>, weighthouse_format::FormatError> {
+) -> Result<Option<Read>, weighthouse_format::FormatError> {
     stats::check_stored(tensor)?;
     let mut elements = Elements::new(folder, tensor, limits)?;
     let (unit, units) = (elements.unit_bytes().max(1), elements.units());
     let step = (BAND_BYTES / unit).max(1);
     let mut hasher = sha2::Sha256::new();
+    let targets = if tensor.dtype == Dtype::F32 { &ROUNDED[..] } else { &[] };
+    let mut rounded: Vec<(Dtype, sha2::Sha256)> = targets.iter().map(|to| (*to, sha2::Sha256::new())).collect();
     let mut first: Option<Vec<u8>> = None;
     let (mut plain, mut at, mut bytes) = (true, 0, 0);
-    let mut band = Vec::new();
+    let (mut band, mut cast) = (Vec::new(), Vec::new());
     while at < units {
         let count = step.min(units - at);
         let unit_bytes = usize::try_from(unit).unwrap_or(usize::MAX);
         band.resize(usize::try_from(count.saturating_mul(unit)).unwrap_or(usize::MAX), 0);
         elements.read(at, &mut band)?;
         hasher.update(&band);
+        for (to, hasher) in &mut rounded {
+            cast.clear();
+            cast::cast(tensor.dtype, &band, &[], *to, &mut cast)?;
+            hasher.update(&cast);
+        }
         let first = first.get_or_insert_with(|| band.get(..unit_bytes).unwrap_or_default().to_vec());
         plain = plain && band.chunks(unit_bytes).all(|unit| unit == first.as_slice());
         bytes += band.len() as u64;
         progress(band.len() as u64);
         at += count;
     }
-    Ok((!plain).then(|| (hasher.finalize().into(), bytes)))
+    Ok((!plain).then(|| Read {
+        digest: hasher.finalize().into(),
+        bytes,
+        rounded: rounded.into_iter().map(|(_, hasher)| hasher.finalize().into()).collect(),
+    }))
 }
 
 /// The path of a file with the number of its shard left out: `model-*-of-00003.safetensors`.
@@ -172,23 +203,33 @@ fn pattern(path: &Path) -> PathBuf {
 
 /// Joins sets that have tensors in common.
 fn group(sets: &BTreeMap<(PathBuf, String), Vec<usize>>, told: &[Option<Told>], candidates: &[Candidate]) -> Vec<Near> {
-    let tensors_of = |files: &[usize]| -> HashMap<[u8; 32], u64> {
-        files
-            .iter()
-            .filter_map(|&file| told.get(file)?.as_ref())
-            .flat_map(|told| told.tensors.iter().copied())
-            .collect()
+    let of_files = |files: &[usize]| files.iter().filter_map(|&file| told.get(file)?.as_ref()).collect::<Vec<_>>();
+    let tensors_of = |files: &[usize]| -> HashMap<Digest, u64> {
+        of_files(files).into_iter().flat_map(|told| told.tensors.iter().copied()).collect()
     };
     // The first set that has a tensor stands for all that have it.
     let mut parents: Vec<usize> = (0..sets.len()).collect();
-    let mut holders: HashMap<[u8; 32], (usize, u32)> = HashMap::new();
+    let mut join = |one: usize, other: usize| {
+        let (one, other) = (top(&parents, one), top(&parents, other));
+        if let Some(parent) = parents.get_mut(one.max(other)) {
+            *parent = one.min(other);
+        }
+    };
+    let mut holders: HashMap<Digest, (usize, u32)> = HashMap::new();
     for (number, files) in sets.values().enumerate() {
         for digest in tensors_of(files).keys() {
             let holder = holders.entry(*digest).or_insert((number, 0));
             holder.1 += 1;
-            let (one, other) = (top(&parents, holder.0), top(&parents, number));
-            if let Some(parent) = parents.get_mut(one.max(other)) {
-                *parent = one.min(other);
+            join(holder.0, number);
+        }
+    }
+    // Tensors that are another one, rounded.
+    let mut rounded: HashSet<Digest> = HashSet::new();
+    for (number, files) in sets.values().enumerate() {
+        for digest in of_files(files).into_iter().flat_map(|told| &told.rounded) {
+            if let Some((holder, _)) = holders.get(digest) {
+                rounded.insert(*digest);
+                join(*holder, number);
             }
         }
     }
@@ -199,14 +240,16 @@ fn group(sets: &BTreeMap<(PathBuf, String), Vec<usize>>, told: &[Option<Told>], 
     let all: Vec<_> = sets.iter().collect();
     let mut found: Vec<Near> = Vec::new();
     for members in groups.into_values().filter(|members| members.len() > 1) {
-        let (mut files, mut unique): (HashSet<usize>, HashMap<[u8; 32], u64>) = Default::default();
+        let (mut files, mut unique): (HashSet<usize>, HashMap<Digest, u64>) = Default::default();
         let (mut near, mut every) = (Vec::new(), 0u64);
         let mut sizes = HashSet::new();
         for &(name, set) in members.iter().filter_map(|&number| all.get(number)) {
             let tensors = tensors_of(set);
-            let shared = |digest: &[u8; 32]| holders.get(digest).is_some_and(|(_, count)| *count > 1);
+            let shared = |digest: &Digest| holders.get(digest).is_some_and(|(_, count)| *count > 1);
+            let bytes = |holds: &dyn Fn(&Digest) -> bool| -> u64 {
+                tensors.iter().filter(|(digest, _)| holds(digest)).map(|(_, bytes)| bytes).sum()
+            };
             sizes.insert(tensors.len());
-            let shared_bytes = tensors.iter().filter(|(digest, _)| shared(digest)).map(|(_, bytes)| bytes).sum();
             near.push(WeightSet {
                 path: name.0.display().to_string(),
                 format: name.1.clone(),
@@ -214,18 +257,19 @@ fn group(sets: &BTreeMap<(PathBuf, String), Vec<usize>>, told: &[Option<Told>], 
                 size_bytes: set.iter().filter_map(|&file| candidates.get(file)).map(|file| file.size_bytes).sum(),
                 tensors: tensors.len() as u64,
                 tensor_bytes: tensors.values().sum(),
-                shared_bytes,
+                shared_bytes: bytes(&shared),
+                rounded_bytes: bytes(&|digest| !shared(digest) && rounded.contains(digest)),
             });
             // A shard that two sets have is there once.
             for &file in set.iter().filter(|file| !files.contains(*file)) {
-                let of_file = told.get(file).and_then(Option::as_ref).into_iter().flat_map(|told| &told.tensors);
-                let of_file: HashMap<[u8; 32], u64> = of_file.copied().collect();
+                let of_file: HashMap<Digest, u64> = tensors_of(&[file]);
                 every += of_file.values().sum::<u64>();
             }
             files.extend(set);
             unique.extend(tensors);
         }
-        let distinct: u64 = unique.values().sum();
+        let distinct: u64 =
+            unique.iter().filter(|(digest, _)| !rounded.contains(*digest)).map(|(_, bytes)| bytes).sum();
         near.truncate(MAX_NAMED);
         found.push(Near {
             same: sizes.len() == 1 && sizes.contains(&unique.len()),

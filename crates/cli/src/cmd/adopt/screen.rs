@@ -97,8 +97,13 @@ fn near(out: &mut String, report: &Report) {
         let what = if group.same { "the same weights" } else { "weights in common" };
         let _ = writeln!(out, "  {:>10}  {what}, in {} checkpoints", size(group.repeated_bytes), group.sets.len());
         for set in group.sets.iter().take(LISTED) {
-            let share = if set.tensor_bytes == 0 { 0.0 } else { set.shared_bytes as f64 / set.tensor_bytes as f64 };
-            let _ = writeln!(out, "              {:>4.0} % of {} ({})", share * 100.0, plain(&set.path), set.format);
+            let percent = |bytes: u64| bytes as f64 * 100.0 / set.tensor_bytes.max(1) as f64;
+            let rounded = match set.rounded_bytes {
+                0 => String::new(),
+                bytes => format!(", {:.0} % from F32 by rounding", percent(bytes)),
+            };
+            let (shared, path) = (percent(set.shared_bytes), plain(&set.path));
+            let _ = writeln!(out, "              {shared:>4.0} % of {path} ({}){rounded}", set.format);
         }
     }
     more(out, report.near.len());

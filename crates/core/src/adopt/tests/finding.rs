@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 
 use super::super::content::Content;
 use super::super::{Layout, Options, look};
-use super::{found, hf_cache, noise, put, safetensors};
+use super::{found, hf_cache, noise, put, safetensors, safetensors_of};
 
 #[test]
 fn a_file_counts_once_whatever_its_names() {
@@ -131,6 +131,26 @@ fn tensors_are_recognised_in_other_shards_and_in_a_fine_tune() {
     assert!(near.sets[1].path.ends_with("shards/model-*-of-00002.safetensors"));
     fs::remove_dir_all(root.path().join("tuned")).unwrap();
     assert!(found(&[root.path()]).near[0].same);
+}
+
+#[test]
+fn a_short_copy_is_told_from_its_master() {
+    let root = tempfile::tempdir().unwrap();
+    let values: Vec<f32> = noise(1, 10_000).iter().map(|byte| (f32::from(*byte) - 127.0) * 0.0123).collect();
+    let master: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    // To the nearest, and to even between two.
+    let short = |bits: u32| ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    let copy: Vec<u8> = values.iter().flat_map(|value| short(value.to_bits()).to_le_bytes()).collect();
+    let other = noise(5, 6_000);
+    put(root.path(), "master/model.safetensors", &safetensors_of("F32", 4, &[("a", master)]));
+    let copied = [("a", copy), ("b", other)];
+    put(root.path(), "copy/model.safetensors", &safetensors_of("BF16", 2, &copied));
+    let report = found(&[root.path()]);
+    let [near] = report.near.as_slice() else { panic!("{:?}", report.near) };
+    let sets: Vec<_> = near.sets.iter().map(|set| (set.tensor_bytes, set.shared_bytes, set.rounded_bytes)).collect();
+    assert_eq!(sets, [(26_000, 0, 20_000), (40_000, 0, 0)]);
+    assert_eq!((near.repeated_bytes, near.same), (20_000, false));
+    assert_eq!(report.freeable.tensor_bytes, 20_000);
 }
 
 #[test]

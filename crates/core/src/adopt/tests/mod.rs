@@ -29,10 +29,14 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 /// A safetensors file of F16 tensors.
 fn safetensors(tensors: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    safetensors_of("F16", 2, tensors)
+}
+
+fn safetensors_of(dtype: &str, width: usize, tensors: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, bytes) in tensors {
         let offsets = [data.len(), data.len() + bytes.len()];
-        let entry = serde_json::json!({ "dtype": "F16", "shape": [bytes.len() / 2], "data_offsets": offsets });
+        let entry = serde_json::json!({ "dtype": dtype, "shape": [bytes.len() / width], "data_offsets": offsets });
         header.insert((*name).to_owned(), entry);
         data.extend_from_slice(bytes);
     }
