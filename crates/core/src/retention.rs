@@ -20,7 +20,9 @@ use crate::{Error, GitOid, Hub, names};
 
 /// Commits of a branch that rules look at.
 const MOST_COMMITS: usize = 20_000;
-/// Longest `trainer_state.json` that is read, in bytes.
+/// Files that report metrics, as trainers of transformers write them.
+const REPORTS: [&str; 3] = ["trainer_state.json", "eval_results.json", "all_results.json"];
+/// Longest of them that is read, in bytes.
 const MOST_STATE: u64 = 64 << 20;
 /// How often rules are applied, in milliseconds.
 const EVERY_MS: i64 = 24 * 3_600_000;
@@ -44,7 +46,7 @@ pub struct Keep {
     pub best: Option<Best>,
 }
 
-/// The best so many by a metric that `trainer_state.json` reports.
+/// The best so many by a metric that the checkpoint's own files report: `trainer_state.json`, or results beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Best {
@@ -282,8 +284,7 @@ impl Hub {
             for judged in &mut series {
                 judged.size_bytes = sizes.get(&judged.name).copied().unwrap_or_default();
                 if let Some(best) = &keep.best {
-                    let path = format!("{}/trainer_state.json", judged.name);
-                    judged.metric = self.reported(head, &path, &best.metric).await?;
+                    judged.metric = self.reported(head, &judged.name, &best.metric).await?;
                 }
             }
             series.sort_by_key(|judged| judged.number);
@@ -311,7 +312,7 @@ impl Hub {
         let mut series = Vec::with_capacity(history.len());
         for (number, revision) in (0u64..).zip(history.iter().rev()) {
             let metric = match &keep.best {
-                Some(best) => self.reported(revision, "trainer_state.json", &best.metric).await?,
+                Some(best) => self.reported(revision, "", &best.metric).await?,
                 None => None,
             };
             let kept = named.contains(&revision.oid).then(|| "a branch or a tag points at it".to_owned());
@@ -329,18 +330,25 @@ impl Hub {
         Ok(())
     }
 
-    /// The last value of a metric that a file `trainer_state.json` reports.
-    async fn reported(&self, revision: &Revision, path: &str, metric: &str) -> Result<Option<String>, Error> {
-        let file = match self.file(revision, MAIN, path).await {
-            Ok(file) => file,
-            Err(Error::EntryNotFound { .. } | Error::Retired { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let Some(bytes) = self.read_small(&file, MOST_STATE).await? else { return Ok(None) };
-        let Ok(state) = serde_json::from_slice::<serde_json::Value>(&bytes) else { return Ok(None) };
-        let log = state.get("log_history").and_then(serde_json::Value::as_array);
-        let last = log.into_iter().flatten().rev().find_map(|entry| entry.get(metric)?.as_f64());
-        Ok(last.map(|value| value.to_string()))
+    /// The value of a metric that the files of a folder report, the first that does: its last in the log of a trainer, or the
+    /// one in its results.
+    async fn reported(&self, revision: &Revision, folder: &str, metric: &str) -> Result<Option<String>, Error> {
+        for name in REPORTS {
+            let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+            let file = match self.file(revision, MAIN, &path).await {
+                Ok(file) => file,
+                Err(Error::EntryNotFound { .. } | Error::Retired { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let Some(bytes) = self.read_small(&file, MOST_STATE).await? else { continue };
+            let Ok(report) = serde_json::from_slice::<serde_json::Value>(&bytes) else { continue };
+            let log = report.get("log_history").and_then(serde_json::Value::as_array);
+            let last = log.into_iter().flatten().rev().find_map(|entry| entry.get(metric)?.as_f64());
+            if let Some(value) = last.or_else(|| report.get(metric)?.as_f64()) {
+                return Ok(Some(value.to_string()));
+            }
+        }
+        Ok(None)
     }
 
     /// Does what a plan says: removes folders by one commit, and gives up the large files of old versions. Returns the

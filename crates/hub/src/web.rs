@@ -49,6 +49,7 @@ mod list;
 pub mod markdown;
 mod policies;
 mod quarantine;
+mod retention;
 mod scan;
 mod shell;
 mod storage;
@@ -106,7 +107,7 @@ pub fn routes(state: WebState) -> Router {
         .route("/logout", post(account::logout))
         .route("/settings/tokens", get(account::tokens))
         .route("/settings/storage", get(storage::hub))
-        .route("/~page/settings/storage", get(storage::show))
+        .route("/~page/settings/storage", get(storage::show).post(retention::change))
         .route("/~page/settings/advisories", post(advisories::take_note))
         .route("/assets/{name}", get(assets::serve))
         .route("/settings/quarantine", get(quarantine::quarantine).post(quarantine::release))

@@ -3,20 +3,22 @@
 use askama::Template;
 use axum::response::Response;
 use http::StatusCode;
-use weighthouse::revision::MAIN;
+use weighthouse::access::Repo;
+use weighthouse::revision::{MAIN, Revision};
 use weighthouse::usage::{FileUsage, Step, Waterfall};
 use weighthouse::{Error, RepoKind};
 
 use super::address::RepoPaths;
 use super::error::PageError;
 use super::format::{When, exact, size};
+use super::retention::Retention;
 use super::shell::{RepoHead, Shell, page};
 use super::visit::Visit;
 use crate::server::storage::{MOST_FILES, MOST_REPOS};
 
 #[derive(Template)]
 #[template(path = "storage.html")]
-struct Storage {
+pub(super) struct Storage {
     shell: Shell,
     head: RepoHead,
     logical: String,
@@ -26,6 +28,7 @@ struct Storage {
     repos: Vec<(String, String)>,
     steps: Vec<Bar>,
     rows: Vec<Row>,
+    retention: Option<Retention>,
 }
 
 /// A bar of the waterfall.
@@ -67,14 +70,25 @@ struct HubStorage {
 /// `GET /{id}/settings/storage`
 pub(super) async fn show(visit: Visit) -> Result<Response, PageError> {
     let (repo, at) = visit.repo_at(MAIN).await?;
+    let retention = Retention::of(&visit, &repo).await?;
+    Ok(page(StatusCode::OK, &template(&visit, &repo, &at, retention).await?))
+}
+
+/// The page of a repository with a form of its rules.
+pub(super) async fn template(
+    visit: &Visit,
+    repo: &Repo,
+    at: &Revision,
+    retention: Option<Retention>,
+) -> Result<Storage, PageError> {
     let hub = visit.hub();
     let refuse = |error| visit.refuse(error);
-    let usage = hub.repo_usage(&repo).await.map_err(refuse)?;
+    let usage = hub.repo_usage(repo).await.map_err(refuse)?;
     let repos = hub.seen_repos(&visit.caller, &usage.shared_with, MOST_REPOS).await.map_err(refuse)?;
-    let files = hub.file_usage(&at, MOST_FILES).await.map_err(refuse)?;
-    let head = RepoHead::new(&repo, MAIN, "storage");
+    let files = hub.file_usage(at, MOST_FILES).await.map_err(refuse)?;
+    let head = RepoHead::new(repo, MAIN, "storage");
     let shell = visit.shell(format!("Storage of {}", head.id), Some(format!("{}/settings/storage", head.paths.api)));
-    let template = Storage {
+    Ok(Storage {
         shell,
         logical: size(usage.waterfall.logical_bytes),
         stored: size(usage.waterfall.stored_bytes),
@@ -84,8 +98,8 @@ pub(super) async fn show(visit: Visit) -> Result<Response, PageError> {
         steps: bars(&usage.waterfall),
         rows: files.iter().map(|file| row(&head, file)).collect(),
         head,
-    };
-    Ok(page(StatusCode::OK, &template))
+        retention,
+    })
 }
 
 /// `GET /settings/storage`, for administrators

@@ -7,6 +7,7 @@ mod convert;
 mod inside;
 mod pages;
 mod policies;
+mod retention;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

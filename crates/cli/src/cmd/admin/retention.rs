@@ -60,7 +60,7 @@ pub struct SetRules {
     /// Keep the large files of the best so many commits by --metric
     #[arg(long, value_name = "N", requires = "metric")]
     versions_best: Option<u64>,
-    /// Metric in trainer_state.json, such as eval_loss
+    /// Metric in trainer_state.json or eval_results.json, such as eval_loss
     #[arg(long)]
     metric: Option<String>,
     /// A higher value of the metric is better
