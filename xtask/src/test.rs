@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::environments::{self, Programs};
 use crate::postgres::Postgres;
@@ -14,6 +15,10 @@ use crate::{apt, metadata, shell};
 /// Parts that can be chosen; all but the first two are marks of the pytest suite in `tests/`.
 const PARTS: [&str; 11] =
     ["rust", "xet", "python", "models", "formats", "convert", "diff", "trust", "js", "hf-hub", "browser"];
+
+/// Marks of pytest whose tests run beside each other, in processes of their own: about as long each.
+const SUITES: [&[&str]; 2] =
+    [&["python", "models", "js", "hf-hub", "browser"], &["formats", "convert", "diff", "trust"]];
 
 /// Flags of the verb.
 pub struct Options {
@@ -54,10 +59,15 @@ fn part(name: &str) -> Result<&'static str> {
 pub fn test(options: &Options) -> Result<()> {
     let mut tally = Tally::default();
     let mut clients = options.parts.clone();
-    if clients.remove("rust") {
+    let [wants_rust, wants_xet] = ["rust", "xet"].map(|part| clients.remove(part));
+    if wants_rust {
+        // Downloads of the clients take minutes, in which the compiler is busy. What fails here is tried again, and told,
+        // where it is needed.
+        let parts = clients.clone();
+        thread::spawn(move || if parts.is_empty() { Ok(()) } else { pythons(&parts).map(drop) });
         tally += rust()?;
     }
-    if clients.remove("xet") {
+    if wants_xet {
         tally += xet()?;
     }
     if !clients.is_empty() {
@@ -108,33 +118,57 @@ fn xet() -> Result<Tally> {
     Ok(Tally::of(succeeded, &text))
 }
 
-/// The pytest suite: real clients against a real `wh serve`.
-fn with_clients(parts: &BTreeSet<&'static str>, write_matrix: bool) -> Result<Tally> {
-    let target = metadata::read(&["--no-deps"])?.target_directory;
+/// Python with pytest, and the Python environments of the chosen parts.
+fn pythons(parts: &BTreeSet<&'static str>) -> Result<(PathBuf, Programs)> {
     let mut programs = Programs::new();
     for part in parts {
         programs.extend(match *part {
             "python" => environments::hubs()?,
             "models" => environments::models()?,
             "formats" | "convert" | "diff" | "trust" => environments::formats()?,
-            "js" => environments::js()?,
-            "hf-hub" => environments::hf_hub(&target)?,
-            _ => browser()?,
+            _ => continue,
         });
     }
-    let marks = parts.iter().map(|part| part.replace('-', "_")).collect::<Vec<_>>().join(" or ");
-    let mut pytest = shell::command(environments::harness()?, &["-m", "pytest", "-m", &marks]);
-    if write_matrix {
-        // In one word: pytest takes a second one for a test file, and looks for its configuration there.
-        pytest.arg(format!("--write-matrix={}", shell::root().join("docs/reference/clients.md").display()));
+    Ok((environments::harness()?, programs))
+}
+
+/// The pytest suite: real clients against a real `wh serve`.
+fn with_clients(parts: &BTreeSet<&'static str>, write_matrix: bool) -> Result<Tally> {
+    let target = metadata::read(&["--no-deps"])?.target_directory;
+    let (harness, mut programs) = pythons(parts)?;
+    for part in parts {
+        programs.extend(match *part {
+            "js" => environments::js()?,
+            "hf-hub" => environments::hf_hub(&target)?,
+            "browser" => browser()?,
+            _ => continue,
+        });
     }
-    let (succeeded, text) = shell::watch(
-        pytest
-            .current_dir(environments::tests())
-            .env("WH_BIN", wh(&target)?)
-            .env("WH_TEST_PROGRAMS", serde_json::to_string(&programs)?),
-    )?;
-    Ok(Tally::of(succeeded, &text))
+    let (wh, programs) = (wh(&target)?, serde_json::to_string(&programs)?);
+    let suite = |marks: Vec<String>| -> Result<Tally> {
+        let mut pytest = shell::command(&harness, &["-m", "pytest", "-p", "no:cacheprovider", "-m"]);
+        pytest.arg(marks.join(" or "));
+        if write_matrix {
+            // In one word: pytest takes a second one for a test file, and looks for its configuration there.
+            pytest.arg(format!("--write-matrix={}", shell::root().join("docs/reference/clients.md").display()));
+        }
+        pytest.current_dir(environments::tests()).env("WH_BIN", &wh).env("WH_TEST_PROGRAMS", &programs);
+        let (succeeded, text) = shell::watch(&mut pytest)?;
+        Ok(Tally::of(succeeded, &text))
+    };
+    let chosen = |marks: &&[&str]| {
+        let chosen = marks.iter().filter(|mark| parts.contains(*mark));
+        chosen.map(|mark| mark.replace('-', "_")).collect::<Vec<_>>()
+    };
+    let suites = SUITES.iter().map(chosen).filter(|marks| !marks.is_empty());
+    thread::scope(|scope| {
+        let running: Vec<_> = suites.map(|marks| scope.spawn(|| suite(marks))).collect();
+        let mut tally = Tally::default();
+        for suite in running {
+            tally += suite.join().map_err(|_| anyhow!("a suite of clients panicked"))??;
+        }
+        Ok(tally)
+    })
 }
 
 /// The program under test: `$WH_BIN`, or a fresh build.

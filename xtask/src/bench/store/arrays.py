@@ -4,6 +4,7 @@
     arrays.py triple FOLDER BYTES   the same bf16 weights as .bin, .safetensors and .gguf
     arrays.py gguf FOLDER BYTES     the same weights as Q8_0 and as Q4_K
     arrays.py large FILE BYTES      bf16 weights of that size, a torch zip if FILE ends in .bin
+    arrays.py law BYTES             prints the bytes that base, full, frozen and next take at least, by the law that made them
     arrays.py entropy WORD FILE...  prints the bytes of the ideal order-0 code of byte planes, and the bytes of the files
 
 How the family is made. Weights are normal, with a scale for each matrix (one over the root of its width) and a factor for
@@ -64,15 +65,28 @@ def base(at, shape):
     if rows == 1:
         return rounded(1 + numpy.float32(0.05) * normal(random(1, at), shape))
     generator = random(1, at)
-    scale = numpy.exp(numpy.float32(0.3) * normal(generator, (rows, 1))) / numpy.float32(columns**0.5)
+    scale = spread(at, shape, generator)
     return rounded(normal(generator, shape) * scale)
+
+
+def spread(at, shape, generator=None):
+    """How large the weights of each row are."""
+    generator = generator or random(1, at)
+    return numpy.exp(numpy.float32(0.3) * normal(generator, (shape[0], 1))) / numpy.float32(shape[1] ** 0.5)
+
+
+def changed(seed, at, name, shape, generator=None):
+    """How far the weights of each row move."""
+    generator = generator or random(seed, at)
+    sizes = numpy.float32(CHANGE) * numpy.exp(numpy.float32(0.35) * normal(generator, (shape[0], 1)))
+    if "embed" in name:
+        sizes *= generator.random((shape[0], 1)) < 0.3
+    return sizes
 
 
 def change(seed, at, name, shape):
     generator = random(seed, at)
-    sizes = numpy.float32(CHANGE) * numpy.exp(numpy.float32(0.35) * normal(generator, (shape[0], 1)))
-    if "embed" in name:
-        sizes *= generator.random((shape[0], 1)) < 0.3
+    sizes = changed(seed, at, name, shape, generator)
     return normal(generator, shape) * sizes
 
 
@@ -109,6 +123,59 @@ def family(folder, total_bytes):
 
     for version in ("base", "full", "frozen", "next"):
         write(os.path.join(folder, f"{version}.safetensors"), shapes, versions(version))
+
+
+def within(low, high, sizes):
+    """Probability of normal numbers of these sizes between two bounds; of size 0 they are 0."""
+    import torch
+
+    tail = lambda bound: torch.special.ndtr(torch.from_numpy(-abs(bound) / numpy.maximum(sizes, 1e-30))).numpy()
+    one, other = tail(low), tail(high)
+    apart = numpy.where((low < 0) & (high > 0), 1 - one - other, abs(one - other))
+    return numpy.where(sizes > 0, apart, (low <= 0) & (0 <= high))
+
+
+def cells(words):
+    """Bounds between which numbers become these bf16 words."""
+    sizes = (words & 0x7FFF).astype(numpy.uint32)
+    value, above, below = (widened(size).astype(float) for size in (sizes, sizes + 1, numpy.maximum(sizes, 1) - 1))
+    near, far = (value + numpy.where(sizes > 0, below, -above)) / 2, (value + above) / 2
+    negative = words >> 15 == 1
+    return numpy.where(negative, -far, near), numpy.where(negative, -near, far)
+
+
+def law(total_bytes):
+    """Each number given all that it depends on: the sizes of its row, and the versions before. No coder knows those sizes."""
+    shapes, layers = layout(int(total_bytes))
+    bits, parts = 0.0, 12
+    for at, (name, shape) in enumerate(shapes.items()):
+        if shape[0] == 1:
+            continue
+        count = min(shape[0], 96)
+        few = numpy.linspace(0, shape[0] - 1, count).astype(int)
+        changes = {seed: (change(seed, at, name, shape)[few], changed(seed, at, name, shape)[few]) for seed in (2, 3, 4)}
+        words, scales = base(at, shape)[few], spread(at, shape)[few]
+        start = widened(words).astype(float) * (1 - DECAY)
+        master = widened(words) * numpy.float32(1 - DECAY) + changes[2][0]
+        full, after = rounded(master), rounded(master + numpy.float32(0.4) * changes[3][0])
+        low, high = cells(full)
+        chances = [within(*cells(words), scales), within(low - start, high - start, changes[2][1])]
+        # The master of the fine-tune lies anywhere in its cell, as likely as its change is.
+        alike, likely = 0.0, 0.0
+        for part in range(parts):
+            place = low + (high - low) * (part + 0.5) / parts
+            place = numpy.where(changes[2][1] > 0, place, start)
+            weight = numpy.exp(-(((place - start) / numpy.maximum(changes[2][1], 1e-30)) ** 2) / 2) + 1e-300
+            next_low, next_high = cells(after)
+            alike = alike + weight * within(next_low - place, next_high - place, 0.4 * changes[3][1])
+            likely = likely + weight
+        chances.append(alike / likely)
+        if f".layers.{layers - 1}." in name:
+            low, high = cells(rounded(widened(words) + 3 * changes[4][0]))
+            chances.append(within(low - widened(words), high - widened(words), 3 * changes[4][1]))
+        for chance in chances:
+            bits -= numpy.log2(numpy.maximum(chance, 1e-9)).sum() * shape[0] / count
+    print(bits / 8)
 
 
 def large(path, total_bytes):
@@ -204,7 +271,7 @@ def entropy(word, *paths):
     print(bits / 8, total)
 
 
-COMMANDS = {"family": family, "triple": triple, "gguf": gguf_files, "large": large, "entropy": entropy}
+COMMANDS = {"family": family, "law": law, "triple": triple, "gguf": gguf_files, "large": large, "entropy": entropy}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -21,6 +21,7 @@ impl Bench {
         let files = ["base", "full", "frozen", "next"].map(|name| place.join(format!("{name}.safetensors")));
         let versions = Versions { files: &files, name: Some("model.safetensors") };
         let (ideal, whole) = self.entropy("2", &files)?;
+        let law: f64 = self.arrays(&["law", &self.bytes(FAMILY_BYTES).to_string()])?.trim().parse()?;
         let (before, ours) = self.kept_by_us(&versions)?;
         let one_by_one = self.kept_by_us_as_they_come(&versions)?;
         let xet = self.kept_by_xet(&versions)?;
@@ -36,6 +37,7 @@ impl Bench {
         for (what, bytes) in [
             ("files as they are", whole),
             ("order-0 code of byte planes, each alone", ideal),
+            ("least, if the law of every row were known", law),
             ("git-lfs", lfs),
             ("DVC", dvc),
             ("hf-xet, local store", xet),
