@@ -18,7 +18,7 @@ const PARTS: [&str; 11] =
 
 /// Marks of pytest whose tests run beside each other, in processes of their own: about as long each.
 const SUITES: [&[&str]; 2] =
-    [&["python", "models", "js", "hf-hub", "browser"], &["formats", "convert", "diff", "trust"]];
+    [&["python", "models", "js", "hf-hub", "browser", "trust"], &["formats", "convert", "diff"]];
 
 /// Flags of the verb.
 pub struct Options {
