@@ -27,7 +27,7 @@
 //! | `/settings/policies`, `/settings/quarantine`, `/settings/audit` | for those who administrate; `of` |
 //! | `/settings/advisories` | feeds and what they concern, for those who administrate the hub |
 //! | `/{id}/settings/advisories` | takes note of an advisory |
-//! | `/{id}/settings/storage`, `/settings/storage` | what a repository and the hub take on the disk |
+//! | `/{id}/settings/storage`, `/settings/storage` | what a repository and the hub take on the disk, and what the former keeps |
 //! | `/login`, `/logout`, `/settings/tokens` | who am I |
 //!
 //! Addresses of repositories arrive rewritten by [`crate::server::address`].

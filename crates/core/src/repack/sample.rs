@@ -9,7 +9,7 @@ use weighthouse_store::catalog::Content;
 
 use super::map::{Extent, overlap};
 use super::side::may_code;
-use crate::{Error, Hub};
+use crate::{Error, ErrorKind, Hub};
 
 /// Stretches of a sample, evenly over the tensor, and bytes of each.
 const STRETCHES: u64 = 4;
@@ -37,7 +37,7 @@ impl Trial {
     }
 }
 
-/// Tries the elements of `run` given those of `base`; `None` when they have none in common.
+/// Tries the elements of `run` given those of `base`; `None` when they have none in common, or the base is damaged.
 pub(super) async fn try_base(
     hub: &Hub,
     (content, run): (&Content, &Extent),
@@ -49,8 +49,11 @@ pub(super) async fn try_base(
     let (mut raw, mut beside) = (Vec::new(), Vec::new());
     for Range { start, end } in stretches((common.bytes.end - common.bytes.start) / unit, unit) {
         raw.extend(read(hub, content, common.bytes.start + start * unit..common.bytes.start + end * unit).await?);
-        beside
-            .extend(read(hub, base_content, common.offset + start * base_unit..common.offset + end * base_unit).await?);
+        let there = common.offset + start * base_unit..common.offset + end * base_unit;
+        beside.extend(match read(hub, base_content, there).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(None),
+            read => read?,
+        });
     }
     Ok(trial(dtype, &raw, base_dtype, &beside))
 }

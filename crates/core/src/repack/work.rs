@@ -65,16 +65,28 @@ impl Hub {
             line.push(parent);
         }
         while let Some(revision) = line.pop() {
-            let plan = self.planner(&record, &revision).plan(None, false).await?;
-            if plan.batches.is_empty() {
-                continue;
+            match self.code_commit(&record, &revision).await {
+                Ok(()) => {}
+                // What is wrong with an earlier commit is for its own job to tell.
+                Err(error) if !line.is_empty() && !self.is_stopping() && !self.is_repack_paused().await? => {
+                    tracing::debug!(repo = record.id, commit = %revision.oid, %error, "an earlier commit stays as it is");
+                }
+                Err(error) => return Err(error),
             }
-            let done = self.carry_out_plan(&plan, &record.id, revision.oid).await?;
-            let (repo, commit) = (&record.id, revision.oid);
-            tracing::info!(
-                %repo, %commit, done.xorbs, done.kept, done.before_bytes, done.after_bytes, "coded a commit's files anew"
-            );
         }
+        Ok(())
+    }
+
+    async fn code_commit(&self, repo: &RepoRecord, revision: &Revision) -> Result<(), Error> {
+        let plan = self.planner(repo, revision).plan(None, false).await?;
+        if plan.batches.is_empty() {
+            return Ok(());
+        }
+        let done = self.carry_out_plan(&plan, &repo.id, revision.oid).await?;
+        let (repo, commit) = (&repo.id, revision.oid);
+        tracing::info!(
+            %repo, %commit, done.xorbs, done.kept, done.before_bytes, done.after_bytes, "coded a commit's files anew"
+        );
         Ok(())
     }
 

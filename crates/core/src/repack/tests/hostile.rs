@@ -1,3 +1,5 @@
+use weighthouse_store::catalog::jobs;
+
 use super::material::Model;
 use super::*;
 
@@ -63,4 +65,27 @@ async fn a_dataset_is_coded_without_being_read_as_a_checkpoint() {
     assert!(plan.batches.iter().flatten().all(|source| source.runs.is_empty()));
     ground.repack().await;
     ground.check(&revision, files).await;
+}
+
+#[tokio::test]
+async fn a_damaged_earlier_commit_does_not_keep_later_ones_from_being_coded() {
+    let ground = ground().await;
+    let (damaged, sound) = (Model::new(21).safetensors(Dtype::F32), Model::new(22).safetensors(Dtype::F32));
+    let repo = ground.repo("ada", "ada/run", false).await;
+    ground.commit("ada", &repo, &[("model.safetensors", &damaged)]).await;
+    let revision = ground.commit("ada", &repo, &[("model.safetensors", &sound)]).await;
+    ground.hub.work_off().await.unwrap();
+    let content = ground.hub.content(&Sha256::of(&damaged)).await.unwrap();
+    let place = ground.hub.catalog().packs().xorbs(&xorbs(&content)).await.unwrap().remove(0);
+    let pack = ground.folder.path().join("blobs").join(place.pack.key());
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    let subject = format!("{} {}", repo.record.key, revision.oid);
+    let job = ground.hub.catalog().jobs().get(jobs::REPACK, &subject).await.unwrap().unwrap();
+    ground.hub.carry_out_repack(&job).await.unwrap();
+    assert!(ground.makeup(&damaged).await.is_empty());
+    assert!(!ground.makeup(&sound).await.is_empty());
+    ground.check(&revision, &[("model.safetensors", &sound)]).await;
 }

@@ -20,7 +20,7 @@ use super::{Pace, RunBase};
 use crate::Store;
 use crate::catalog::Makeup;
 use crate::digest::Sha256;
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreErrorKind};
 
 /// Blocks that are coded in one go.
 const WINDOW_BLOCKS: usize = 8;
@@ -217,7 +217,7 @@ impl Store {
         .await
     }
 
-    /// The elements of a base beside `len` bytes of a run from `begin` on.
+    /// The elements of a base beside `len` bytes of a run from `begin` on; none where the base is damaged there.
     async fn beside(
         &self,
         dtype: Dtype,
@@ -230,7 +230,11 @@ impl Store {
         else {
             return Ok(None);
         };
-        Ok(Some(self.read_run(&base.sha256, start..end, 0).await?))
+        match self.read_run(&base.sha256, start..end, 0).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
