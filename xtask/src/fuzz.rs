@@ -124,7 +124,7 @@ impl Fuzzer {
         let mut run = Command::new(&self.program);
         run.env("WH_FUZZ_TARGET", target).args(BOUNDS).arg(format!("-max_total_time={seconds}"));
         run.arg(format!("-artifact_prefix={}/{target}-", self.crashes.display()));
-        run.arg(found).arg(shell::root().join("fuzz/corpus").join(target));
+        run.arg(found).args(Some(shell::root().join("fuzz/corpus").join(target)).filter(|corpus| corpus.exists()));
         let output = run.output().with_context(|| self.program.display().to_string())?;
         let log = String::from_utf8_lossy(&output.stderr);
         if output.status.success() {

@@ -318,11 +318,17 @@ impl<'a> Planner<'a> {
         Ok(best.map(|(_, at)| at))
     }
 
-    /// Notes which of the own tensors lie in xorbs of a side for the most part: what is stored there is no base for itself.
+    /// Notes which of the own tensors lie for the most part in xorbs of a side that are still to be coded: what is stored
+    /// there is no base for itself. Where they are coded, what lies elsewhere may lean on them.
     async fn bar(&mut self, side: usize) -> Result<(), Error> {
         let mut held: HashSet<XetHash> = HashSet::new();
         for sha256 in self.sides.get(side).map(Side::contents).unwrap_or_default() {
-            held.extend(self.contents.get(&sha256).await?.iter().flat_map(|known| xorbs(&known.content)));
+            let is_planned = self.order.contains_key(&sha256);
+            let known = self.contents.get(&sha256).await?.filter(|known| is_planned || !known.is_seen);
+            held.extend(known.iter().flat_map(|known| xorbs(&known.content)));
+        }
+        if held.is_empty() {
+            return Ok(());
         }
         for own in (0..self.own).filter(|own| *own != side) {
             let Some(of_own) = self.sides.get(own) else { continue };
