@@ -151,6 +151,16 @@ impl Hub {
         }))
     }
 
+    /// All files of a revision, by path.
+    pub(crate) async fn all_files(&self, revision: &Revision) -> Result<Vec<FileRecord>, Error> {
+        let entries = self.list(revision, &revision.oid.to_string(), "", true).await?;
+        let file = |entry| match entry {
+            PathRecord::File(file) => Some(file),
+            PathRecord::Folder { .. } => None,
+        };
+        Ok(entries.into_iter().filter_map(file).collect())
+    }
+
     /// Entries of a folder (the root is `""`), in git's order; with `recursive` everything below it, folders too.
     ///
     /// # Errors

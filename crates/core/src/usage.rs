@@ -9,7 +9,6 @@ use weighthouse_format::xet::hash::XetHash;
 use weighthouse_store::catalog::{CheckState, HubTotals, RepoTotal, XorbUse};
 
 use crate::access::{Caller, Repo};
-use crate::browse::{FileRecord, PathRecord};
 use crate::revision::Revision;
 use crate::{Error, Hub, RepoKey, Sha256, Storage};
 
@@ -180,15 +179,7 @@ impl Hub {
 
     /// How the files of a folder and below are stored, the largest first; at most `limit` of them.
     pub async fn file_usage(&self, revision: &Revision, limit: usize) -> Result<Vec<FileUsage>, Error> {
-        let mut files: Vec<FileRecord> = self
-            .list(revision, "", "", true)
-            .await?
-            .into_iter()
-            .filter_map(|entry| match entry {
-                PathRecord::File(file) => Some(file),
-                PathRecord::Folder { .. } => None,
-            })
-            .collect();
+        let mut files = self.all_files(revision).await?;
         files.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then_with(|| a.path.cmp(&b.path)));
         files.truncate(limit);
         let mut found = Vec::with_capacity(files.len());

@@ -262,8 +262,7 @@ fn group(sets: &BTreeMap<(PathBuf, String), Vec<usize>>, told: &[Option<Told>], 
             });
             // A shard that two sets have is there once.
             for &file in set.iter().filter(|file| !files.contains(*file)) {
-                let of_file: HashMap<Digest, u64> = tensors_of(&[file]);
-                every += of_file.values().sum::<u64>();
+                every += tensors_of(&[file]).values().sum::<u64>();
             }
             files.extend(set);
             unique.extend(tensors);

@@ -24,7 +24,7 @@ use super::map::{Extent, overlap};
 use super::sample::{Trial, try_base};
 use super::shared::{batches, ranges_in, shield};
 use super::side::{Located, Side, may_code, sides_of};
-use crate::browse::{FileRecord, PathRecord};
+use crate::browse::FileRecord;
 use crate::revision::Revision;
 use crate::{Error, Hub};
 
@@ -119,17 +119,8 @@ impl<'a> Planner<'a> {
 
     /// Whether this encoder has looked at all files of the revision.
     pub async fn is_done(&mut self) -> Result<bool, Error> {
-        let files = self.files().await?;
+        let files = self.hub.all_files(self.revision).await?;
         Ok(self.policy == RepackPolicy::Off || self.open(&files, None, false).await?.is_empty())
-    }
-
-    async fn files(&self) -> Result<Vec<FileRecord>, Error> {
-        let listed = self.hub.list(self.revision, &self.revision.oid.to_string(), "", true).await?;
-        let file = |entry| match entry {
-            PathRecord::File(file) if file.size_bytes > 0 => Some(file),
-            _ => None,
-        };
-        Ok(listed.into_iter().filter_map(file).collect())
     }
 
     /// Contents that are to be looked at, each with a path of it.
@@ -140,7 +131,8 @@ impl<'a> Planner<'a> {
         again: bool,
     ) -> Result<BTreeMap<Sha256, &'f str>, Error> {
         let mut open: BTreeMap<Sha256, &str> = BTreeMap::new();
-        for file in files.iter().filter(|file| only.is_none_or(|only| only.contains(&file.sha256))) {
+        let wanted = |file: &&FileRecord| file.size_bytes > 0 && only.is_none_or(|only| only.contains(&file.sha256));
+        for file in files.iter().filter(wanted) {
             if !open.contains_key(&file.sha256)
                 && self.contents.get(&file.sha256).await?.is_some_and(|known| again || !known.is_seen)
             {
@@ -152,7 +144,7 @@ impl<'a> Planner<'a> {
 
     /// Plans the contents of all files of the revision, or those of `only`; with `again` those that were looked at, too.
     pub async fn plan(mut self, only: Option<&BTreeSet<Sha256>>, again: bool) -> Result<Plan, Error> {
-        let files = self.files().await?;
+        let files = self.hub.all_files(self.revision).await?;
         let paths = self.open(&files, only, again).await?;
         let mut open: Vec<Sha256> = paths.keys().copied().collect();
         if open.is_empty() || self.policy == RepackPolicy::Off {

@@ -11,7 +11,6 @@ use weighthouse_store::digest::{GitOid, Sha256};
 use super::known::xorbs;
 use super::plan::{At, LEAST_BYTES, Planner};
 use super::side::{Side, SideKey, may_code, sides_of, spread};
-use crate::browse::PathRecord;
 use crate::checkpoints::TensorStats;
 use crate::facts::Facts;
 use crate::revision::{MAIN, Revision};
@@ -221,15 +220,7 @@ impl Planner<'_> {
 
     /// Takes the checkpoints of a revision for candidates. Returns whether any is one.
     async fn add_revision(&mut self, repo: &RepoRecord, revision: &Revision, most: usize) -> Result<bool, Error> {
-        let name = revision.oid.to_string();
-        let listed = self.hub.list(revision, &name, "", true).await?;
-        let files: Vec<_> = listed
-            .into_iter()
-            .filter_map(|entry| match entry {
-                PathRecord::File(file) => Some(file),
-                PathRecord::Folder { .. } => None,
-            })
-            .collect();
+        let files = self.hub.all_files(revision).await?;
         let mut any = false;
         for side in sides_of(self.hub, &repo.key, revision, &files, most).await? {
             any |= self.add(side).await?;
