@@ -16,7 +16,7 @@ impl Tally {
     /// What a runner says: `succeeded` is its exit status, `text` what it printed.
     pub fn of(succeeded: bool, text: &str) -> Self {
         let mut tally = Self::default();
-        for line in text.lines().map(str::trim).filter(|line| closes(line)) {
+        for line in text.lines().filter(|line| closes(line)) {
             tally.passed += count(line, "passed");
             tally.failed += ["failed", "errors", "error", "timed"].iter().map(|word| count(line, word)).sum::<u64>();
         }
@@ -40,10 +40,11 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Whether a line is the last word of nextest, `cargo test` or pytest.
+/// Whether a line is the last word of nextest, `cargo test` or pytest. What nextest repeats of a failed test is indented.
 fn closes(line: &str) -> bool {
+    let line = line.trim_end();
     let pytest = line.starts_with("==") && line.ends_with("==") && line.contains(" in ");
-    line.starts_with("Summary [") || line.starts_with("test result: ") || pytest
+    line.trim_start().starts_with("Summary [") || line.starts_with("test result: ") || pytest
 }
 
 /// The number that stands before `word`, or 0.
@@ -60,6 +61,7 @@ mod tests {
     fn every_runner_is_understood() {
         for (text, passed, failed) in [
             ("     Summary [   0.006s] 7 tests run: 4 passed (1 slow), 2 failed, 1 timed out, 3 skipped", 4, 3),
+            ("    test result: FAILED. 0 passed; 1 failed;\n  Summary [ 1s] 2 tests run: 1 passed, 1 failed", 1, 1),
             ("test result: ok. 3 passed; 0 failed; 1 ignored\n\ntest result: ok. 2 passed; 0 failed;", 5, 0),
             ("=== 1 failed, 12 passed, 3 skipped, 2 errors in 4.20s ===", 12, 3),
             ("= test session starts =\nsome test says 9 failed", 0, 0),

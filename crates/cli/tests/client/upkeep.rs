@@ -214,6 +214,10 @@ fn taken(answer: Answer) -> io::Result<Answer> {
     match answer.status {
         200..300 => Ok(answer),
         409 | 412 | 500.. => Err(io::Error::other(answer.shown())),
+        // Without a grace, a file that no commit names yet may be collected: it must come again.
+        400 if text(&answer.body).contains("pointed to a file that does not exist") => {
+            Err(io::Error::other(answer.shown()))
+        }
         _ => panic!("{}", answer.shown()),
     }
 }
