@@ -148,9 +148,21 @@ fn join(planes: &[&[u8]], kind: Kind, len: usize) -> Vec<u8> {
             }
         }
         ([], 4) => {
-            let words = raw.as_chunks_mut::<4>().0.iter_mut().zip(planes[0]).zip(planes[1]).zip(planes[2]);
-            for ((((word, &a), &b), &c), &d) in words.zip(planes[3]) {
-                *word = u32::from_be_bytes([a, b, c, d]).rotate_right(1).to_le_bytes();
+            // Halves of words, which the compiler makes of many bytes at a time, and then words of halves.
+            let half =
+                |high: u8, low: u8, next: u8| (u16::from(high) << 8 | u16::from(low)) >> 1 | u16::from(next) << 15;
+            let parts: [&[[u8; 16]]; 4] = std::array::from_fn(|plane| planes[plane].as_chunks().0);
+            for (i, words) in raw.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+                let [a, b, c, d] = parts.map(|part| part[i]);
+                let high: [u16; 16] = std::array::from_fn(|i| half(a[i], b[i], d[i]));
+                let low: [u16; 16] = std::array::from_fn(|i| half(c[i], d[i], b[i]));
+                for (i, word) in words.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                    *word = (u32::from(high[i]) << 16 | u32::from(low[i])).to_le_bytes();
+                }
+            }
+            let done = raw.len() / 64 * 16;
+            for (i, word) in raw.as_chunks_mut::<4>().0.iter_mut().enumerate().skip(done) {
+                *word = u32::from_be_bytes(std::array::from_fn(|plane| planes[plane][i])).rotate_right(1).to_le_bytes();
             }
         }
         ([], 8) => {
