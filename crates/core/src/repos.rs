@@ -242,7 +242,8 @@ impl Hub {
     }
 }
 
-fn event(name: &'static str, repo: &RepoRecord, detail: Value) -> Event {
+/// What was done to a repository.
+pub(crate) fn event(name: &'static str, repo: &RepoRecord, detail: Value) -> Event {
     Event { name, org: repo.owner.clone(), repo: repo.id.clone(), subject: repo.id.clone(), outcome: "done", detail }
 }
 

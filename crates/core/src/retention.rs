@@ -7,14 +7,19 @@
 //! points at is always kept. What was given up is removed by the next collection of garbage after its grace. Why:
 //! `docs/design/009-what-retention-removes.md`.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use weighthouse_store::catalog::{RepoKey, RetentionRecord};
 
 use crate::access::{Caller, Repo};
 use crate::browse::PathRecord;
 use crate::commit::{CommitMessage, Target};
+use crate::repos::event;
 use crate::revision::{MAIN, Revision};
 use crate::{Error, GitOid, Hub, names};
 
@@ -217,9 +222,11 @@ impl Hub {
         repo.require_admin(caller, "set rules of retention")?;
         let account = caller.require_write("set rules of retention")?;
         rules.check()?;
-        let json = serde_json::to_string(rules).map_err(|error| Error::Malformed(error.to_string()))?;
-        let json = (!rules.is_empty()).then_some(json.as_str());
-        Ok(self.catalog().retention().set(&repo.record.key, json, &account.id, self.now_ms()).await?)
+        let json = serde_json::to_value(rules).map_err(|error| Error::Malformed(error.to_string()))?;
+        let text = (!rules.is_empty()).then(|| json.to_string());
+        let entry = self.audited(caller, event("repo.set_retention", &repo.record, json));
+        let retention = self.catalog().retention();
+        Ok(retention.set(&repo.record.key, text.as_deref(), &account.id, self.now_ms(), Some(entry)).await?)
     }
 
     /// Says what the rules of a repository, or others, would do.
@@ -368,7 +375,9 @@ impl Hub {
         // First what is given up: until the commit, the branch itself keeps it. The other way round a killed process would
         // leave folders that no plan finds any more.
         let (key, now_ms) = (&repo.record.key, self.now_ms());
-        self.catalog().retention().apply(key, &plan.given_up, now_ms).await?;
+        let detail = json!({ "rules": plan.rules, "folders": removed, "versions": plan.thinned_versions() });
+        let entry = self.audited(caller, event("repo.apply_retention", &repo.record, detail));
+        self.catalog().retention().apply(key, &plan.given_up, now_ms, Some(entry)).await?;
         if removed.is_empty() {
             return Ok(None);
         }
@@ -425,60 +434,4 @@ fn is_below(path: &str, folder: &str) -> bool {
 /// Folders that a path lies in.
 fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').filter_map(|(at, _)| path.get(..at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn series(values: &[(u64, Option<&str>)]) -> Vec<Judged> {
-        let judged = |(number, metric): &(u64, Option<&str>)| Judged {
-            name: number.to_string(),
-            number: *number,
-            metric: metric.map(str::to_owned),
-            kept: None,
-            size_bytes: 0,
-        };
-        values.iter().map(judged).collect()
-    }
-
-    fn kept(keep: &Keep, values: &[(u64, Option<&str>)]) -> Vec<u64> {
-        let mut series = series(values);
-        keep.judge(&mut series);
-        series.iter().filter(|judged| judged.kept.is_some()).map(|judged| judged.number).collect()
-    }
-
-    #[test]
-    fn rules_keep_the_union_of_what_they_name() {
-        let steps: Vec<(u64, Option<&str>)> =
-            vec![(100, Some("0.9")), (200, Some("0.2")), (300, Some("0.4")), (400, None), (500, Some("NaN"))];
-        let last = Keep { last: Some(2), ..Keep::default() };
-        assert_eq!(kept(&last, &steps), [400, 500]);
-        let every = Keep { every: Some(300), ..Keep::default() };
-        assert_eq!(kept(&every, &steps), [300, 500], "the newest always stays");
-        let best = Best { count: 1, metric: "eval_loss".into(), higher: false };
-        assert_eq!(kept(&Keep { best: Some(best.clone()), ..Keep::default() }, &steps), [200, 500]);
-        let highest = Best { higher: true, count: 2, ..best.clone() };
-        assert_eq!(kept(&Keep { best: Some(highest), ..Keep::default() }, &steps), [100, 300, 500], "NaN is no value");
-        assert_eq!(kept(&Keep { last: Some(1), every: Some(100), best: Some(best) }, &steps).len(), 5);
-    }
-
-    #[test]
-    fn rules_that_would_keep_nothing_are_refused() {
-        for json in [
-            r#"{"checkpoints": {}}"#,
-            r#"{"checkpoints": {"last": 0}}"#,
-            r#"{"versions": {"every": 0}}"#,
-            r#"{"versions": {"best": {"count": 0, "metric": "x"}}}"#,
-            r#"{"versions": {"best": {"count": 1, "metric": ""}}}"#,
-            r#"{"checkpoints": {"lats": 3}}"#,
-            r#"{"checkpoints": {"last": -1}}"#,
-            "[]",
-        ] {
-            assert!(matches!(Rules::parse(json), Err(Error::Malformed(_))), "{json}");
-        }
-        assert!(Rules::parse("{}").unwrap().is_empty());
-        let rules = Rules::parse(r#"{"checkpoints": {"last": 3, "every": 1000}}"#).unwrap();
-        assert_eq!(rules.checkpoints.unwrap().words("checkpoints"), "of checkpoints keep the last 3, every 1000");
-    }
 }

@@ -2,11 +2,9 @@ use serde_json::{Value, json};
 use weighthouse_store::digest::Sha256;
 
 use super::*;
-use crate::account::{NewAccount, NewToken};
-use crate::commit::{CommitMessage, Target};
-use crate::repos::NewRepo;
+use crate::RepoKind;
 use crate::revision::MAIN;
-use crate::{HubOptions, RepoKind, Scope, Storage};
+use crate::tests::{self, Files};
 
 struct Ground {
     hub: Hub,
@@ -16,46 +14,22 @@ struct Ground {
 
 async fn ground() -> Ground {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = HubOptions::new(folder.path());
-    options.storage = Storage::Memory;
-    let hub = Hub::open(options).await.unwrap();
-    let ada = user(&hub, "ada").await;
+    let hub = tests::hub_in_memory(&folder).await;
+    let ada = tests::user(&hub, "ada").await;
     Ground { hub, ada, folder }
-}
-
-async fn user(hub: &Hub, name: &str) -> Caller {
-    hub.add_user(NewAccount { name: name.to_owned(), ..NewAccount::default() }).await.unwrap();
-    let token = NewToken {
-        name: "t".to_owned(),
-        scope: Scope::Write,
-        repos: None,
-        lifetime_ms: None,
-        value: None,
-        automated: false,
-    };
-    let (_, secret) = hub.add_token(name, token).await.unwrap();
-    hub.authenticate(&secret).await.unwrap()
 }
 
 impl Ground {
     async fn create(&self, name: &str) {
-        let (name, files) = (name.to_owned(), Vec::new());
-        let new = NewRepo { kind: RepoKind::Model, namespace: None, name, private: false, files };
-        self.hub.create_repo(&self.ada, new).await.unwrap();
+        tests::create(&self.hub, &self.ada, RepoKind::Model, name).await;
     }
 
     async fn repo(&self, name: &str) -> Repo {
         self.hub.repo(&self.ada, RepoKind::Model, &format!("ada/{name}")).await.unwrap()
     }
 
-    async fn commit(&self, name: &str, files: &[(&str, &[u8])]) -> Revision {
-        let message = CommitMessage { title: "t".to_owned(), body: String::new() };
-        let target = Target::branch(MAIN, None).unwrap();
-        let mut commit = self.hub.begin_commit(&self.ada, &self.repo(name).await, target, message).unwrap();
-        for (path, data) in files {
-            commit.put(path, data.to_vec().into()).await.unwrap();
-        }
-        commit.finish().await.unwrap()
+    async fn commit(&self, name: &str, files: Files<'_>) -> Revision {
+        tests::commit(&self.hub, &self.ada, &self.repo(name).await, MAIN, files).await.unwrap()
     }
 
     fn write(&self, advisories: &Value) -> String {
@@ -118,7 +92,7 @@ async fn owners_are_told_and_nobody_else() {
     let repo = ground.repo("m").await;
     let told = ground.hub.notices(&ground.ada, &repo).await.unwrap();
     assert_eq!((told.len(), told[0].advisory.id.as_str(), told[0].seen_at_ms), (1, "L-1", None));
-    let bob = user(&ground.hub, "bob").await;
+    let bob = tests::user(&ground.hub, "bob").await;
     let his = ground.hub.repo(&bob, RepoKind::Model, "ada/m").await.unwrap();
     for caller in [&bob, &Caller::anonymous()] {
         assert!(matches!(ground.hub.notices(caller, &his).await, Err(Error::Denied { .. })));
@@ -203,24 +177,10 @@ async fn a_feed_that_is_wrong_changes_nothing() {
     assert_eq!(ground.hub.feeds().await.unwrap().len(), 1);
 }
 
-async fn administrator(hub: &Hub) -> Caller {
-    hub.add_user(NewAccount { name: "root".to_owned(), admin: true, ..NewAccount::default() }).await.unwrap();
-    let token = NewToken {
-        name: "t".to_owned(),
-        scope: Scope::Admin,
-        repos: None,
-        lifetime_ms: None,
-        value: None,
-        automated: false,
-    };
-    let (_, secret) = hub.add_token("root", token).await.unwrap();
-    hub.authenticate(&secret).await.unwrap()
-}
-
 #[tokio::test]
 async fn administrators_send_feeds_and_name_repositories_and_no_files_of_the_server() {
     let ground = ground().await;
-    let root = administrator(&ground.hub).await;
+    let root = tests::root(&ground.hub).await;
     ground.create("m").await;
     ground.create("feed").await;
     let revision = ground.commit("m", &[("model.bin", b"poison")]).await;
@@ -272,7 +232,7 @@ async fn administrators_send_feeds_and_name_repositories_and_no_files_of_the_ser
 #[tokio::test]
 async fn hostile_feeds_are_refused_with_the_reason_and_change_nothing() {
     let ground = ground().await;
-    let root = administrator(&ground.hub).await;
+    let root = tests::root(&ground.hub).await;
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let many: Vec<Value> = (0..10_001).map(|_| file(b"x")).collect();
     let mut much = advisory("L-1", file(b"x"));
@@ -302,11 +262,7 @@ async fn hostile_feeds_are_refused_with_the_reason_and_change_nothing() {
 #[tokio::test]
 async fn advisories_are_parsed_once_until_any_server_changes_a_feed() {
     let folder = tempfile::tempdir().unwrap();
-    let open = async |exclusive: bool| {
-        let mut options = HubOptions::new(folder.path());
-        options.exclusive = exclusive;
-        Hub::open(options).await.unwrap()
-    };
+    let open = async |exclusive| tests::hub_with(&folder, |options| options.exclusive = exclusive).await;
     let (one, other) = (open(true).await, open(false).await);
     let feed = folder.path().join("feed.json");
     let mut before = one.advice().await.unwrap();

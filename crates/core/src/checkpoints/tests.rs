@@ -9,13 +9,12 @@ use weighthouse_store::digest::Sha256;
 use super::stored::StoredFolder;
 use super::{Inside, Part, Progress, values::Npy};
 use crate::access::{Caller, Repo};
-use crate::account::{NewAccount, NewToken};
-use crate::commit::{CommitMessage, Target};
 use crate::facts::Facts;
 use crate::inspect::modules::RowKind;
 use crate::repos::{ListQuery, NewRepo};
 use crate::revision::{MAIN, Revision};
-use crate::{Error, Hub, HubOptions, RepoKind, RepoSort, Scope, Storage};
+use crate::tests::{self, Files};
+use crate::{Error, Hub, RepoKind, RepoSort, Storage};
 
 struct Ground {
     hub: Hub,
@@ -23,45 +22,23 @@ struct Ground {
     folder: tempfile::TempDir,
 }
 
-async fn open(folder: &tempfile::TempDir, storage: Storage) -> Hub {
-    let mut options = HubOptions::new(folder.path());
-    options.storage = storage;
-    Hub::open(options).await.unwrap()
-}
-
 async fn ground(storage: Storage) -> Ground {
     let folder = tempfile::tempdir().unwrap();
-    let hub = open(&folder, storage).await;
-    hub.add_user(NewAccount { name: "ada".to_owned(), ..NewAccount::default() }).await.unwrap();
-    let token = NewToken {
-        name: "t".to_owned(),
-        scope: Scope::Write,
-        repos: None,
-        lifetime_ms: None,
-        automated: false,
-        value: None,
-    };
-    let (_, secret) = hub.add_token("ada", token).await.unwrap();
-    let ada = hub.authenticate(&secret).await.unwrap();
+    let hub = tests::hub_with(&folder, |options| options.storage = storage).await;
+    let ada = tests::user(&hub, "ada").await;
     Ground { hub, ada, folder }
 }
 
 impl Ground {
-    async fn repo(&self, name: &str, private: bool, files: &[(&str, &[u8])]) -> (Repo, Revision) {
-        let new = NewRepo { kind: RepoKind::Model, namespace: None, name: name.to_owned(), private, files: Vec::new() };
+    async fn repo(&self, name: &str, private: bool, files: Files<'_>) -> (Repo, Revision) {
+        let new = NewRepo { private, ..tests::new_repo(RepoKind::Model, name) };
         let repo = self.hub.create_repo(&self.ada, new).await.unwrap();
         let revision = self.commit(&repo, files).await;
         (repo, revision)
     }
 
-    async fn commit(&self, repo: &Repo, files: &[(&str, &[u8])]) -> Revision {
-        let message = CommitMessage { title: "t".to_owned(), body: String::new() };
-        let target = Target::branch("main", None).unwrap();
-        let mut commit = self.hub.begin_commit(&self.ada, repo, target, message).unwrap();
-        for (path, data) in files {
-            commit.put(path, data.to_vec().into()).await.unwrap();
-        }
-        commit.finish().await.unwrap()
+    async fn commit(&self, repo: &Repo, files: Files<'_>) -> Revision {
+        tests::commit(&self.hub, &self.ada, repo, MAIN, files).await.unwrap()
     }
 
     async fn facts(&self, name: &str) -> Facts {
@@ -227,7 +204,7 @@ async fn a_job_survives_its_worker_and_a_deleted_repository() {
     ground.hub.close().await;
     let Ground { hub, folder, .. } = ground;
     drop(hub);
-    let hub = open(&folder, Storage::Folder).await;
+    let hub = tests::hub(&folder).await;
     assert!(hub.work_off().await.unwrap() >= 2);
     assert!(matches!(hub.reading(&repo, &at).await.unwrap(), Progress::Done(_)));
 }

@@ -1,11 +1,10 @@
 use serde_json::{Map, json};
 
 use super::*;
-use crate::account::{NewAccount, NewToken};
-use crate::commit::{CommitMessage, Target};
+use crate::RepoKind;
 use crate::repos::NewRepo;
 use crate::revision::MAIN;
-use crate::{HubOptions, RepoKind, Scope, Storage};
+use crate::tests::{self, Files};
 
 struct Ground {
     hub: Hub,
@@ -15,37 +14,20 @@ struct Ground {
 
 async fn ground() -> Ground {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = HubOptions::new(folder.path());
-    options.storage = Storage::Memory;
-    let hub = Hub::open(options).await.unwrap();
-    hub.add_user(NewAccount { name: "ada".to_owned(), ..NewAccount::default() }).await.unwrap();
-    let token = NewToken {
-        name: "t".to_owned(),
-        scope: Scope::Write,
-        repos: None,
-        lifetime_ms: None,
-        automated: false,
-        value: None,
-    };
-    let (_, secret) = hub.add_token("ada", token).await.unwrap();
-    let ada = hub.authenticate(&secret).await.unwrap();
+    let hub = tests::hub_in_memory(&folder).await;
+    let ada = tests::user(&hub, "ada").await;
     Ground { hub, ada, _folder: folder }
 }
 
 impl Ground {
     async fn create(&self, name: &str, private: bool) {
-        let new = NewRepo { kind: RepoKind::Model, namespace: None, name: name.to_owned(), private, files: Vec::new() };
+        let new = NewRepo { private, ..tests::new_repo(RepoKind::Model, name) };
         self.hub.create_repo(&self.ada, new).await.unwrap();
     }
 
-    async fn commit(&self, name: &str, files: &[(&str, &[u8])]) -> String {
+    async fn commit(&self, name: &str, files: Files<'_>) -> String {
         let repo = self.hub.repo(&self.ada, RepoKind::Model, &format!("ada/{name}")).await.unwrap();
-        let message = CommitMessage { title: "t".to_owned(), body: String::new() };
-        let mut commit = self.hub.begin_commit(&self.ada, &repo, Target::branch(MAIN, None).unwrap(), message).unwrap();
-        for (path, data) in files {
-            commit.put(path, data.to_vec().into()).await.unwrap();
-        }
-        commit.finish().await.unwrap().oid.to_string()
+        tests::commit(&self.hub, &self.ada, &repo, MAIN, files).await.unwrap().oid.to_string()
     }
 
     async fn side(&self, name: &str) -> Compared {

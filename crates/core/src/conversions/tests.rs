@@ -4,10 +4,9 @@ use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::account::{NewAccount, NewToken};
-use crate::commit::{CommitMessage, Target};
-use crate::repos::NewRepo;
-use crate::{HubOptions, RepoKind, Scope, Storage};
+use crate::RepoKind;
+use crate::revision::MAIN;
+use crate::tests::{self, Files};
 
 struct Ground {
     hub: Hub,
@@ -15,46 +14,17 @@ struct Ground {
     folder: tempfile::TempDir,
 }
 
-async fn open(folder: &tempfile::TempDir) -> Hub {
-    let mut options = HubOptions::new(folder.path());
-    options.storage = Storage::Folder;
-    Hub::open(options).await.unwrap()
-}
-
 async fn ground() -> Ground {
     let folder = tempfile::tempdir().unwrap();
-    let hub = open(&folder).await;
-    hub.add_user(NewAccount { name: "ada".to_owned(), ..NewAccount::default() }).await.unwrap();
-    let token = NewToken {
-        name: "t".to_owned(),
-        scope: Scope::Write,
-        repos: None,
-        lifetime_ms: None,
-        automated: false,
-        value: None,
-    };
-    let (_, secret) = hub.add_token("ada", token).await.unwrap();
-    let ada = hub.authenticate(&secret).await.unwrap();
+    let hub = tests::hub(&folder).await;
+    let ada = tests::user(&hub, "ada").await;
     Ground { hub, ada, folder }
 }
 
 impl Ground {
-    async fn model(&self, name: &str, files: &[(&str, &[u8])]) -> (Repo, Revision) {
-        let new = NewRepo {
-            kind: RepoKind::Model,
-            namespace: None,
-            name: name.to_owned(),
-            private: false,
-            files: Vec::new(),
-        };
-        let repo = self.hub.create_repo(&self.ada, new).await.unwrap();
-        let message = CommitMessage { title: "t".to_owned(), body: String::new() };
-        let target = Target::branch("main", None).unwrap();
-        let mut commit = self.hub.begin_commit(&self.ada, &repo, target, message).unwrap();
-        for (path, data) in files {
-            commit.put(path, data.to_vec().into()).await.unwrap();
-        }
-        let revision = commit.finish().await.unwrap();
+    async fn model(&self, name: &str, files: Files<'_>) -> (Repo, Revision) {
+        let repo = tests::create(&self.hub, &self.ada, RepoKind::Model, name).await;
+        let revision = tests::commit(&self.hub, &self.ada, &repo, MAIN, files).await.unwrap();
         (repo, revision)
     }
 
@@ -291,7 +261,7 @@ async fn a_hub_that_stops_gives_the_work_back() {
     let Ground { hub, folder, .. } = ground;
     hub.close().await;
     drop(hub);
-    let again = open(&folder).await;
+    let again = tests::hub(&folder).await;
     assert_eq!(again.work_off().await.unwrap(), 1);
     assert!(again.converted(&model.0, &digest, "m.bin").await.is_ok());
 }

@@ -2,11 +2,11 @@ use serde_json::json;
 use weighthouse_store::catalog::RepoKind;
 
 use crate::access::{Caller, Repo};
-use crate::account::{NewAccount, NewToken};
 use crate::commit::{CommitMessage, Target};
 use crate::facts::Facts;
-use crate::repos::{ListQuery, NewRepo};
-use crate::{ErrorKind, Hub, HubOptions, RepoSort, Scope, Storage};
+use crate::repos::ListQuery;
+use crate::tests::{self, Files};
+use crate::{ErrorKind, Hub, RepoSort};
 
 struct Ground {
     hub: Hub,
@@ -17,34 +17,15 @@ struct Ground {
 
 async fn ground(kind: RepoKind) -> Ground {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = HubOptions::new(folder.path());
-    options.storage = Storage::Memory;
-    let hub = Hub::open(options).await.unwrap();
-    hub.add_user(NewAccount { name: "ada".to_owned(), ..NewAccount::default() }).await.unwrap();
-    let token = NewToken {
-        name: "t".to_owned(),
-        scope: Scope::Write,
-        repos: None,
-        lifetime_ms: None,
-        automated: false,
-        value: None,
-    };
-    let (_, secret) = hub.add_token("ada", token).await.unwrap();
-    let ada = hub.authenticate(&secret).await.unwrap();
-    let new = NewRepo { kind, namespace: None, name: "m".to_owned(), private: false, files: Vec::new() };
-    let repo = hub.create_repo(&ada, new).await.unwrap();
+    let hub = tests::hub_in_memory(&folder).await;
+    let ada = tests::user(&hub, "ada").await;
+    let repo = tests::create(&hub, &ada, kind, "m").await;
     Ground { hub, ada, repo, _folder: folder }
 }
 
 impl Ground {
-    async fn commit(&self, branch: &str, files: &[(&str, &[u8])]) -> Result<(), crate::Error> {
-        let message = CommitMessage { title: "t".to_owned(), body: String::new() };
-        let target = Target::branch(branch, None).unwrap();
-        let mut commit = self.hub.begin_commit(&self.ada, &self.repo, target, message).unwrap();
-        for (path, data) in files {
-            commit.put(path, data.to_vec().into()).await?;
-        }
-        commit.finish().await.map(drop)
+    async fn commit(&self, branch: &str, files: Files<'_>) -> Result<(), crate::Error> {
+        tests::commit(&self.hub, &self.ada, &self.repo, branch, files).await.map(drop)
     }
 
     async fn facts(&self) -> Facts {

@@ -5,12 +5,10 @@ use weighthouse_store::catalog::jobs;
 use weighthouse_trust::scan;
 
 use super::*;
+use crate::RepoKind;
 use crate::access::{Caller, Repo};
-use crate::account::{NewAccount, NewToken};
-use crate::commit::{CommitMessage, Target};
-use crate::repos::NewRepo;
 use crate::revision::{MAIN, NewBranch};
-use crate::{HubOptions, RepoKind, Scope, Storage};
+use crate::tests::{self, Files};
 
 /// Runs a program when it is unpickled, if anybody did.
 const POISON: &[u8] = b"cos\nsystem\n(S'true'\ntR.";
@@ -23,22 +21,7 @@ struct Ground {
 }
 
 async fn open(folder: &tempfile::TempDir, scanner: Scanner) -> Hub {
-    let mut options = HubOptions::new(folder.path());
-    options.scanner = scanner;
-    Hub::open(options).await.unwrap()
-}
-
-async fn caller(hub: &Hub, name: &str) -> Caller {
-    let token = NewToken {
-        name: "t".to_owned(),
-        scope: Scope::Write,
-        repos: None,
-        lifetime_ms: None,
-        automated: false,
-        value: None,
-    };
-    let (_, secret) = hub.add_token(name, token).await.unwrap();
-    hub.authenticate(&secret).await.unwrap()
+    tests::hub_with(folder, |options| options.scanner = scanner).await
 }
 
 async fn ground(scanner: Scanner) -> Ground {
@@ -46,34 +29,19 @@ async fn ground(scanner: Scanner) -> Ground {
     let hub = open(&folder, scanner).await;
     // So that nothing is asked for beside what commits ask for.
     hub.judge_waiting().await.unwrap();
-    for name in ["ada", "bob"] {
-        hub.add_user(NewAccount { name: name.to_owned(), ..NewAccount::default() }).await.unwrap();
-    }
-    let (ada, bob) = (caller(&hub, "ada").await, caller(&hub, "bob").await);
+    let (ada, bob) = (tests::user(&hub, "ada").await, tests::user(&hub, "bob").await);
     Ground { hub, ada, bob, folder }
 }
 
 impl Ground {
-    async fn repo(&self, name: &str, files: &[(&str, &[u8])]) -> (Repo, Revision) {
-        let new = NewRepo {
-            kind: RepoKind::Model,
-            namespace: None,
-            name: name.to_owned(),
-            private: false,
-            files: Vec::new(),
-        };
-        let repo = self.hub.create_repo(&self.ada, new).await.unwrap();
+    async fn repo(&self, name: &str, files: Files<'_>) -> (Repo, Revision) {
+        let repo = tests::create(&self.hub, &self.ada, RepoKind::Model, name).await;
         let revision = self.commit(&repo, files).await;
         (repo, revision)
     }
 
-    async fn commit(&self, repo: &Repo, files: &[(&str, &[u8])]) -> Revision {
-        let message = CommitMessage { title: "t".to_owned(), body: String::new() };
-        let mut commit = self.hub.begin_commit(&self.ada, repo, Target::branch(MAIN, None).unwrap(), message).unwrap();
-        for (path, data) in files {
-            commit.put(path, data.to_vec().into()).await.unwrap();
-        }
-        commit.finish().await.unwrap()
+    async fn commit(&self, repo: &Repo, files: Files<'_>) -> Revision {
+        tests::commit(&self.hub, &self.ada, repo, MAIN, files).await.unwrap()
     }
 
     async fn as_bob(&self, repo: &Repo) -> Repo {
@@ -276,11 +244,8 @@ async fn a_killed_worker_leaves_files_queued_and_the_next_start_judges_them() {
 #[tokio::test]
 async fn a_storage_that_fails_is_no_verdict() {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = HubOptions::new(folder.path());
-    options.storage = Storage::Folder;
-    let hub = Hub::open(options).await.unwrap();
-    hub.add_user(NewAccount { name: "ada".to_owned(), ..NewAccount::default() }).await.unwrap();
-    let ada = caller(&hub, "ada").await;
+    let hub = tests::hub(&folder).await;
+    let ada = tests::user(&hub, "ada").await;
     let bob = Caller::anonymous();
     let ground = Ground { hub, ada, bob, folder };
     let (_, at) = ground.repo("m", &[("a.json", b"{\"a\": 1}")]).await;
@@ -376,18 +341,7 @@ async fn the_quarantine_is_what_the_policies_make_of_verdicts() {
     use crate::policies::{Level, NewOverride};
 
     let ground = ground(Scanner::default()).await;
-    let root = NewAccount { name: "root".to_owned(), admin: true, ..NewAccount::default() };
-    ground.hub.add_user(root).await.unwrap();
-    let token = NewToken {
-        name: "t".to_owned(),
-        scope: Scope::Admin,
-        repos: None,
-        lifetime_ms: None,
-        automated: false,
-        value: None,
-    };
-    let (_, secret) = ground.hub.add_token("root", token).await.unwrap();
-    let root = ground.hub.authenticate(&secret).await.unwrap();
+    let root = tests::root(&ground.hub).await;
     // Caution: its configuration asks for code of the repository.
     let config: &[u8] = br#"{"auto_map": {"AutoModel": "code.Model"}}"#;
     let (repo, _) = ground.repo("m", &[("model.pkl", POISON), ("config.json", config)]).await;

@@ -2,9 +2,8 @@ use weighthouse_store::catalog::AuditQuery;
 use weighthouse_trust::policy::{DEFAULTS, State};
 
 use super::*;
-use crate::account::{NewAccount, NewToken};
-use crate::repos::NewRepo;
-use crate::{HubOptions, RepoKind, Role, Scope, Storage};
+use crate::account::NewAccount;
+use crate::{RepoKind, Role, Scope, tests};
 
 struct Ground {
     hub: Hub,
@@ -19,39 +18,22 @@ struct Ground {
 }
 
 async fn open(folder: &tempfile::TempDir, exclusive: bool) -> Hub {
-    let mut options = HubOptions::new(folder.path());
-    options.storage = Storage::Folder;
-    options.exclusive = exclusive;
-    Hub::open(options).await.unwrap()
-}
-
-async fn caller(hub: &Hub, name: &str, scope: Scope, automated: bool) -> Caller {
-    let token = NewToken { name: "t".to_owned(), scope, repos: None, lifetime_ms: None, automated, value: None };
-    let (_, secret) = hub.add_token(name, token).await.unwrap();
-    hub.authenticate(&secret).await.unwrap()
+    tests::hub_with(folder, |options| options.exclusive = exclusive).await
 }
 
 async fn ground() -> Ground {
     let folder = tempfile::tempdir().unwrap();
     let hub = open(&folder, true).await;
-    hub.add_user(NewAccount { name: "root".to_owned(), admin: true, ..NewAccount::default() }).await.unwrap();
+    let root = tests::root(&hub).await;
     for name in ["ada", "bot"] {
         hub.add_user(NewAccount { name: name.to_owned(), ..NewAccount::default() }).await.unwrap();
     }
     hub.add_org(NewAccount { name: "lab".to_owned(), ..NewAccount::default() }).await.unwrap();
     hub.set_member("lab", "ada", Some(Role::Admin)).await.unwrap();
     hub.set_member("lab", "bot", Some(Role::Read)).await.unwrap();
-    let root = caller(&hub, "root", Scope::Admin, false).await;
-    let ada = caller(&hub, "ada", Scope::Write, false).await;
-    let bot = caller(&hub, "bot", Scope::Read, true).await;
-    let new = NewRepo {
-        kind: RepoKind::Model,
-        namespace: Some("lab".to_owned()),
-        name: "bert".to_owned(),
-        private: false,
-        files: Vec::new(),
-    };
-    let model = hub.create_repo(&ada, new).await.unwrap();
+    let ada = tests::caller(&hub, "ada", Scope::Write, false).await;
+    let bot = tests::caller(&hub, "bot", Scope::Read, true).await;
+    let model = tests::create(&hub, &ada, RepoKind::Model, "lab/bert").await;
     Ground { hub, root, ada, bot, model, folder }
 }
 
@@ -166,9 +148,7 @@ async fn an_organisation_forbids_in_its_own_repositories_only() {
         decision.why(),
         "this organisation takes safetensors only (policy `safetensors-only` of the organisation)"
     );
-    let new =
-        NewRepo { kind: RepoKind::Model, namespace: None, name: "own".to_owned(), private: false, files: Vec::new() };
-    let own = ground.hub.create_repo(&ground.ada, new).await.unwrap();
+    let own = tests::create(&ground.hub, &ground.ada, RepoKind::Model, "own").await;
     assert!(ground.hub.decide(&ground.ada, Action::Download, &own, &file(State::Safe)).await.unwrap().allowed);
     // Neither may a member who does not administrate, nor an administrator of the organisation the hub's.
     let denied = ground.hub.save_policies(&ground.bot, &lab, "", 1, "").await;

@@ -1,8 +1,9 @@
 //! What repositories keep, and what they gave up.
 
 use sqlx::any::AnyRow;
+use sqlx::{Any, Transaction};
 
-use super::{Catalog, RepoKey, insert_rows, number, text};
+use super::{AuditEntry, Catalog, RepoKey, audit, insert_rows, number, text};
 use crate::StoreError;
 use crate::digest::{GitOid, Sha256};
 
@@ -26,9 +27,17 @@ pub struct RetentionRecord {
 }
 
 impl Retention<'_> {
-    /// Sets the rules of a repository; `None` removes them.
-    pub async fn set(&self, repo: &RepoKey, rules: Option<&str>, account: &str, now_ms: i64) -> Result<(), StoreError> {
+    /// Sets the rules of a repository, with the row of the audit log about it; `None` removes them.
+    pub async fn set(
+        &self,
+        repo: &RepoKey,
+        rules: Option<&str>,
+        account: &str,
+        now_ms: i64,
+        entry: Option<AuditEntry>,
+    ) -> Result<(), StoreError> {
         let failed = "setting rules of retention";
+        let mut tx = self.0.write().await?;
         let query = match rules {
             Some(rules) => sqlx::query(
                 "INSERT INTO retention (repo, rules, account, set_at, applied_at) VALUES ($1, $2, $3, $4, 0)
@@ -41,8 +50,9 @@ impl Retention<'_> {
             .bind(now_ms),
             None => sqlx::query("DELETE FROM retention WHERE repo = $1").bind(repo.as_str()),
         };
-        query.execute(&self.0.pool).await.map_err(StoreError::database(failed))?;
-        Ok(())
+        query.execute(&mut *tx).await.map_err(StoreError::database(failed))?;
+        audit::append(&mut tx, entry).await?;
+        tx.commit().await.map_err(StoreError::database(failed))
     }
 
     /// Rules of a repository.
@@ -65,10 +75,18 @@ impl Retention<'_> {
         rows.iter().map(record).collect()
     }
 
-    /// Gives up the large files of commits and folders, and notes that the rules were applied.
-    pub async fn apply(&self, repo: &RepoKey, given_up: &[(GitOid, String)], now_ms: i64) -> Result<(), StoreError> {
+    /// Gives up the large files of commits and folders, and notes that the rules were applied. Where something is given up
+    /// that was not before, the row of the audit log about it is written.
+    pub async fn apply(
+        &self,
+        repo: &RepoKey,
+        given_up: &[(GitOid, String)],
+        now_ms: i64,
+        entry: Option<AuditEntry>,
+    ) -> Result<(), StoreError> {
         let failed = "applying rules of retention";
         let mut tx = self.0.write().await?;
+        let before = thinned(&mut tx, repo).await?;
         let head = ("INSERT INTO thinned_commits (repo, oid, rule, thinned_at)", 4, "ON CONFLICT DO NOTHING");
         insert_rows(&mut tx, failed, head, given_up, |q, (oid, rule)| {
             q.bind(repo.as_str()).bind(oid.to_string()).bind(rule.as_str()).bind(now_ms)
@@ -80,6 +98,9 @@ impl Retention<'_> {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::database(failed))?;
+        if thinned(&mut tx, repo).await? > before {
+            audit::append(&mut tx, entry).await?;
+        }
         tx.commit().await.map_err(StoreError::database(failed))
     }
 
@@ -114,6 +135,16 @@ impl Retention<'_> {
             .map_err(StoreError::database("looking for what a rule removed"))?;
         row.as_ref().map(|row| text(row, "rule")).transpose()
     }
+}
+
+/// How many commits and folders a repository gave up.
+async fn thinned(tx: &mut Transaction<'static, Any>, repo: &RepoKey) -> Result<i64, StoreError> {
+    let row = sqlx::query("SELECT count(*) AS n FROM thinned_commits WHERE repo = $1")
+        .bind(repo.as_str())
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(StoreError::database("counting what rules of retention gave up"))?;
+    number(&row, "n")
 }
 
 fn record(row: &AnyRow) -> Result<RetentionRecord, StoreError> {

@@ -1,12 +1,10 @@
 use bytes::Bytes;
 
 use crate::access::{Caller, Repo};
-use crate::account::{NewAccount, NewToken};
 use crate::browse::{Change, PathRecord};
 use crate::commit::{CommitMessage, Target};
-use crate::repos::NewRepo;
 use crate::revision::Revision;
-use crate::{Error, Hub, HubOptions, RepoKind, Scope, Storage};
+use crate::{Error, Hub, RepoKind, tests};
 
 struct Ground {
     hub: Hub,
@@ -17,23 +15,9 @@ struct Ground {
 
 async fn ground() -> Ground {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = HubOptions::new(folder.path());
-    options.storage = Storage::Memory;
-    let hub = Hub::open(options).await.unwrap();
-    hub.add_user(NewAccount { name: "ada".to_owned(), ..NewAccount::default() }).await.unwrap();
-    let token = NewToken {
-        name: "t".to_owned(),
-        scope: Scope::Write,
-        repos: None,
-        lifetime_ms: None,
-        automated: false,
-        value: None,
-    };
-    let (_, secret) = hub.add_token("ada", token).await.unwrap();
-    let ada = hub.authenticate(&secret).await.unwrap();
-    let new =
-        NewRepo { kind: RepoKind::Model, namespace: None, name: "m".to_owned(), private: false, files: Vec::new() };
-    let repo = hub.create_repo(&ada, new).await.unwrap();
+    let hub = tests::hub_in_memory(&folder).await;
+    let ada = tests::user(&hub, "ada").await;
+    let repo = tests::create(&hub, &ada, RepoKind::Model, "m").await;
     Ground { hub, ada, repo, _folder: folder }
 }
 

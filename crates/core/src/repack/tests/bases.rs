@@ -241,18 +241,9 @@ async fn tenants_that_may_not_see_each_other_share_no_base() {
     let callers = &ground.callers;
     assert_eq!(callers.len(), 2);
     let admin = ground.hub.administrator("eve").await.unwrap();
-    let new = NewRepo {
-        kind: RepoKind::Model,
-        namespace: Some("lab".to_owned()),
-        name: "inside".to_owned(),
-        private: true,
-        files: Vec::new(),
-    };
+    let new = NewRepo { private: true, ..tests::new_repo(RepoKind::Model, "lab/inside") };
     let inside = ground.hub.create_repo(&admin, new).await.unwrap();
-    let message = CommitMessage { title: "t".to_owned(), body: String::new() };
-    let mut commit = ground.hub.begin_commit(&admin, &inside, Target::branch("main", None).unwrap(), message).unwrap();
-    commit.put("model.safetensors", shared.clone().into()).await.unwrap();
-    commit.finish().await.unwrap();
+    tests::commit(&ground.hub, &admin, &inside, MAIN, &[("model.safetensors", &shared)]).await.unwrap();
     ground.hub.work_off().await.unwrap();
     ground.repack().await;
     let tuned = Model::new(10).tuned(1).safetensors(Dtype::F32);

@@ -52,9 +52,7 @@ async fn broken_and_lying_files_are_coded_as_bytes_and_come_back() {
 #[tokio::test]
 async fn a_dataset_is_coded_without_being_read_as_a_checkpoint() {
     let ground = ground().await;
-    let new =
-        NewRepo { kind: RepoKind::Dataset, namespace: None, name: "d".to_owned(), private: false, files: Vec::new() };
-    let repo = ground.hub.create_repo(&ground.callers["ada"], new).await.unwrap();
+    let repo = tests::create(&ground.hub, &ground.callers["ada"], RepoKind::Dataset, "d").await;
     let lines: String =
         (0..20_000).map(|at| format!("{{\"id\": {at}, \"text\": \"the same words again\"}}\n")).collect();
     let weights = Model::new(3).safetensors(Dtype::F32);

@@ -18,11 +18,11 @@ use super::RepackPolicy;
 use super::known::xorbs;
 use super::plan::{Plan, Planner};
 use crate::access::{Caller, Repo};
-use crate::account::{NewAccount, NewToken};
-use crate::commit::{CommitMessage, Target};
+use crate::account::NewAccount;
 use crate::repos::NewRepo;
-use crate::revision::Revision;
-use crate::{Hub, HubOptions, RepoKind, Role, Scope, Storage};
+use crate::revision::{MAIN, Revision};
+use crate::tests::{self, Files};
+use crate::{Hub, HubOptions, RepoKind, Role};
 
 struct Ground {
     hub: Hub,
@@ -31,11 +31,8 @@ struct Ground {
 }
 
 async fn open(folder: &tempfile::TempDir, policy: RepackPolicy) -> Hub {
-    let mut options = HubOptions::new(folder.path());
-    options.storage = Storage::Folder;
-    options.repack = policy;
-    options.repack_share = 1.0;
-    Hub::open(options).await.unwrap()
+    let change = |options: &mut HubOptions| (options.repack, options.repack_share) = (policy, 1.0);
+    tests::hub_with(folder, change).await
 }
 
 async fn ground() -> Ground {
@@ -43,44 +40,19 @@ async fn ground() -> Ground {
     let hub = open(&folder, RepackPolicy::Full).await;
     let mut callers = BTreeMap::new();
     for name in ["ada", "eve"] {
-        hub.add_user(NewAccount { name: name.to_owned(), ..NewAccount::default() }).await.unwrap();
-        let token = NewToken {
-            name: "t".to_owned(),
-            scope: Scope::Write,
-            repos: None,
-            lifetime_ms: None,
-            value: None,
-            automated: false,
-        };
-        let (_, secret) = hub.add_token(name, token).await.unwrap();
-        callers.insert(name, hub.authenticate(&secret).await.unwrap());
+        callers.insert(name, tests::user(&hub, name).await);
     }
     Ground { hub, callers, folder }
 }
 
-type Files<'a> = &'a [(&'a str, &'a [u8])];
-
 impl Ground {
     async fn repo(&self, who: &str, id: &str, private: bool) -> Repo {
-        let (namespace, name) = id.split_once('/').unwrap();
-        let new = NewRepo {
-            kind: RepoKind::Model,
-            namespace: Some(namespace.to_owned()),
-            name: name.to_owned(),
-            private,
-            files: Vec::new(),
-        };
+        let new = NewRepo { private, ..tests::new_repo(RepoKind::Model, id) };
         self.hub.create_repo(&self.callers[who], new).await.unwrap()
     }
 
     async fn commit(&self, who: &str, repo: &Repo, files: Files<'_>) -> Revision {
-        let message = CommitMessage { title: "t".to_owned(), body: String::new() };
-        let target = Target::branch("main", None).unwrap();
-        let mut commit = self.hub.begin_commit(&self.callers[who], repo, target, message).unwrap();
-        for (path, data) in files {
-            commit.put(path, data.to_vec().into()).await.unwrap();
-        }
-        commit.finish().await.unwrap()
+        tests::commit(&self.hub, &self.callers[who], repo, MAIN, files).await.unwrap()
     }
 
     /// A repository with these files, read and not yet coded.
