@@ -1,9 +1,11 @@
 //! Reads of ranges of a repacked file, beside nginx on the plain file.
 
 use std::fs;
-use std::time::Instant;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{Bench, text};
 use crate::bench::transfer::http::Place;
@@ -43,24 +45,47 @@ impl Bench {
             "p50 ratio",
             "p99 ratio"
         ));
-        for (what, name) in [("coded alone", "base.safetensors"), ("coded as a difference", "full.safetensors")] {
-            let ours = hub.place(&format!("/admin/reads/resolve/main/{name}"));
-            let theirs = nginx.place(&format!("/{name}"));
-            for size in SIZES.into_iter().filter(|&size| size < whole / 4) {
-                let ([n50, n99], [w50, w99]) = in_turns(&theirs, &ours, whole, size)?;
-                shell::say(&format!(
-                    "  {:<28} {n50:>9.2} {n99:>9.2} {w50:>9.2} {w99:>9.2} {:>9.2} {:>9.2}",
-                    format!("{} KiB, {what}", size >> 10),
-                    w50 / n50,
-                    w99 / n99
-                ));
-            }
-        }
+        compare(&nginx, &hub, "base.safetensors", whole, "coded alone")?;
+        compare(&nginx, &hub, "full.safetensors", whole, "coded as a difference")?;
+        drop(hub);
+        let hub = Hub::start_with(&self.wh, &data, &["--hot-bytes", &(2 * whole).to_string()])?;
+        warm(&hub.place("/admin/reads/resolve/main/full.safetensors"), &data.join("hot"), whole)?;
+        compare(&nginx, &hub, "full.safetensors", whole, "from a plain copy")?;
         drop(hub);
         drop(nginx);
         fs::remove_dir_all(&place)?;
         Ok(())
     }
+}
+
+/// Prints a line for each size of ranges.
+fn compare(nginx: &Nginx, hub: &Hub, name: &str, whole: u64, what: &str) -> Result<()> {
+    let ours = hub.place(&format!("/admin/reads/resolve/main/{name}"));
+    let theirs = nginx.place(&format!("/{name}"));
+    for size in SIZES.into_iter().filter(|&size| size < whole / 4) {
+        let ([n50, n99], [w50, w99]) = in_turns(&theirs, &ours, whole, size)?;
+        shell::say(&format!(
+            "  {:<28} {n50:>9.2} {n99:>9.2} {w50:>9.2} {w99:>9.2} {:>9.2} {:>9.2}",
+            format!("{} KiB, {what}", size >> 10),
+            w50 / n50,
+            w99 / n99
+        ));
+    }
+    Ok(())
+}
+
+/// Reads a file until the hub keeps a plain copy of it.
+fn warm(file: &Place, hot: &Path, whole: u64) -> Result<()> {
+    for _ in 0..60 {
+        file.download(whole)?;
+        for copy in fs::read_dir(hot)? {
+            if copy?.metadata()?.len() == whole {
+                return Ok(());
+            }
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    bail!("the hub made no plain copy below {}", hot.display())
 }
 
 /// Median and 99th percentile of both, in milliseconds.
