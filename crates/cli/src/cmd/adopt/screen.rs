@@ -100,9 +100,10 @@ fn near(out: &mut String, report: &Report) {
             let percent = |bytes: u64| bytes as f64 * 100.0 / set.tensor_bytes.max(1) as f64;
             let rounded = match set.rounded_bytes {
                 0 => String::new(),
-                bytes => format!(", {:.0} % from F32 by rounding", percent(bytes)),
+                _ if set.shared_bytes == 0 => ", rounded from F32".to_owned(),
+                bytes => format!(", {:.0} % rounded from F32", percent(bytes)),
             };
-            let (shared, path) = (percent(set.shared_bytes), plain(&set.path));
+            let (shared, path) = (percent(set.shared_bytes + set.rounded_bytes), plain(&set.path));
             let _ = writeln!(out, "              {shared:>4.0} % of {path} ({}){rounded}", set.format);
         }
     }
