@@ -58,6 +58,13 @@ impl Gc {
     }
 }
 
+/// Seconds in the largest unit of which they are so many, as [`parse_time`] reads them.
+fn time_words(seconds: i64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let fitting = units.into_iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0);
+    fitting.map_or_else(|| "0".to_owned(), |(unit, name)| format!("{}{name}", seconds / unit))
+}
+
 fn gc_text(report: &GcReport) -> String {
     let mut lines = Vec::new();
     let (did, will) = if report.executed { ("freed", "condemned") } else { ("would free", "would condemn") };
@@ -65,8 +72,8 @@ fn gc_text(report: &GcReport) -> String {
     lines.extend(report.freed.iter().map(share_line));
     let condemned: u64 = report.condemned.iter().map(|share| share.stored_bytes).sum();
     if !report.condemned.is_empty() {
-        let hours = report.grace_ms / 3_600_000;
-        lines.push(format!("{will} {}, to be removed by a run after the grace of {hours} h", size(condemned)));
+        let grace = time_words(report.grace_ms / 1_000);
+        lines.push(format!("{will} {}, to be removed by a run after the grace of {grace}", size(condemned)));
         lines.extend(report.condemned.iter().map(share_line));
     }
     lines.push("kept".to_owned());
@@ -190,6 +197,9 @@ mod tests {
         assert_eq!(parse_time("0"), Ok(Duration::ZERO));
         assert_eq!(parse_time("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_time("7d"), Ok(Duration::from_secs(604_800)));
+        for text in ["0", "90s", "30m", "5h", "2d"] {
+            assert_eq!(time_words(parse_time(text).unwrap().as_secs() as i64), text);
+        }
         for wrong in ["", "5", "h", "-1h", "1 h", "1w", "99999999999999999999d", "18446744073709551615d"] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
         }
