@@ -4,6 +4,7 @@ mod bases;
 mod hostile;
 mod material;
 mod orders;
+mod sent;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
