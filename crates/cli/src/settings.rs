@@ -465,10 +465,14 @@ fn public_url(value: &str) -> Result<String, String> {
 }
 
 fn bytes(value: &str) -> Result<u64, String> {
-    let wrong = || "it must be a number of bytes, such as 10485760 or 10MiB".to_owned();
+    let wrong = || "it must be a number of bytes, such as 10485760, 10MiB or 10MB".to_owned();
     let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
     let unit: u64 = match value.get(digits.len()..).unwrap_or_default().trim() {
         "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,

@@ -107,6 +107,7 @@ fn refusals_do_not_repeat_a_password() {
 #[test]
 fn sizes_are_read_with_their_units() {
     assert_eq!(bytes("10MiB"), Ok(10 << 20));
+    assert_eq!(bytes("10MB"), Ok(10_000_000));
     assert_eq!(bytes("7"), Ok(7));
-    assert!(bytes("0").is_err() && bytes("10MB").is_err() && bytes("-1").is_err() && bytes("99999999TiB").is_err());
+    assert!(bytes("0").is_err() && bytes("10M").is_err() && bytes("-1").is_err() && bytes("99999999TiB").is_err());
 }
