@@ -14,6 +14,8 @@
 //! | | 4 | length of the coded symbols u32 |
 //! | | | the symbols, see [`super::rans`] |
 
+use std::cell::RefCell;
+
 use super::bits::{BitReader, BitWriter};
 use super::error::CodecError;
 use super::freq::Levels;
@@ -45,12 +47,12 @@ struct Pairs {
 
 impl Pairs {
     fn mean(&self) -> f32 {
-        let (mut sum, mut total) = (0.0, 0.0);
-        for (symbol, &count) in self.counts.iter().enumerate() {
-            sum += symbol as f32 * count as f32;
-            total += count as f32;
+        let (mut sum, mut total) = (0u32, 0u32);
+        for (symbol, &count) in (0u32..).zip(self.counts.iter()) {
+            sum = sum.wrapping_add(symbol * count);
+            total += count;
         }
-        sum / total
+        sum as f32 / total as f32
     }
 
     fn joined(&self, other: &Self) -> Self {
@@ -84,26 +86,18 @@ fn log2(value: f32) -> f32 {
     exponent + m * (1.4385 + m * (-0.677_4 + m * (0.322_3 - m * 0.083_6)))
 }
 
+thread_local! {
+    /// Symbols with their classes. Fresh memory for each block would cost more than filling it.
+    static SLOTS: RefCell<Vec<u16>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Appends the coded symbols.
 ///
 /// - `exponents`: one for each symbol
 /// - `scales`: one for each segment; [`QUIET`] only where all symbols are zero
-///
-/// Symbols and exponents are used up: what is left in them means nothing.
-pub fn encode(symbols: &mut [u8], exponents: &mut [u8], scales: &[u8], level: Level, out: &mut Vec<u8>) {
+pub fn encode(symbols: &[u8], exponents: &[u8], scales: &[u8], level: Level, out: &mut Vec<u8>) {
     plane::encode(scales, level, out);
-    let mut live = Vec::with_capacity(scales.len());
-    let (mut at, len) = (0, symbols.len());
-    for (i, &scale) in scales.iter().enumerate().filter(|(_, scale)| **scale != QUIET) {
-        let from = i * SEGMENT..((i + 1) * SEGMENT).min(len);
-        live.push((at..at + from.len(), usize::from(scale)));
-        symbols.copy_within(from.clone(), at);
-        exponents.copy_within(from.clone(), at);
-        at += from.len();
-    }
-    let (symbols, exponents) = (&symbols[..at], &mut exponents[..at]);
-    let segments = live.iter().map(|(range, scale)| (&symbols[range.clone()], &exponents[range.clone()], *scale));
-    let groups = classes(segments);
+    let groups = classes(pairs(symbols, exponents, scales));
     let mut map = vec![[0u8; 256]; SCALES];
     for (class, group) in (0..).zip(&groups) {
         for &(scale, exponent) in &group.members {
@@ -113,14 +107,19 @@ pub fn encode(symbols: &mut [u8], exponents: &mut [u8], scales: &[u8], level: Le
     let levels: Vec<Levels> = groups.iter().map(|group| Levels::of(&group.counts)).collect();
     append(&tables(&groups, &mut map, &levels), out);
     let frequencies: Vec<[u16; 256]> = levels.iter().map(Levels::frequencies).collect();
-    let classes = exponents;
-    for (range, scale) in live {
-        let row = &map[scale];
-        classes[range].iter_mut().for_each(|class| *class = row[usize::from(*class)]);
-    }
     let begin = out.len();
     out.extend([0; 4]);
-    rans::encode(&frequencies, symbols, classes, out);
+    SLOTS.with_borrow_mut(|slots| {
+        slots.clear();
+        for ((symbols, exponents), &scale) in symbols.chunks(SEGMENT).zip(exponents.chunks(SEGMENT)).zip(scales) {
+            if scale != QUIET {
+                let row = &map[usize::from(scale) % SCALES];
+                let classes = exponents.iter().map(|exponent| row[usize::from(*exponent)]);
+                slots.extend(classes.zip(symbols).map(|(class, symbol)| u16::from_be_bytes([class, *symbol])));
+            }
+        }
+        rans::encode(&frequencies, slots, out);
+    });
     let len = (out.len() - begin - 4) as u32;
     out[begin..begin + 4].copy_from_slice(&len.to_le_bytes());
 }
@@ -130,31 +129,42 @@ fn append(part: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(part);
 }
 
-/// Joins the pairs of segments, which are symbols, exponents and a scale, into classes.
-fn classes<'a>(segments: impl Iterator<Item = (&'a [u8], &'a [u8], usize)>) -> Vec<Pairs> {
-    // Which counters each pair has; zero for none yet.
-    let mut slots = vec![0u16; SCALES << 8];
-    // Two counters for each symbol in turns: one that was just written would make the next one wait.
-    let mut counters: Vec<[[u32; 256]; 2]> = Vec::new();
-    let mut members = Vec::new();
-    for (symbols, exponents, scale) in segments {
-        let row = &mut slots[scale << 8..][..256];
-        for (i, (&symbol, &exponent)) in symbols.iter().zip(exponents).enumerate() {
-            let slot = &mut row[usize::from(exponent)];
-            if *slot == 0 {
-                members.push((scale, usize::from(exponent)));
-                counters.push([[0; 256]; 2]);
-                *slot = counters.len() as u16;
+/// Counters of every symbol of every exponent.
+const COUNTERS: usize = 1 << 16;
+
+thread_local! {
+    /// Zeros, but while a scale is being counted.
+    static COUNTS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Counts the symbols of all pairs of scale and exponent that occur.
+fn pairs(symbols: &[u8], exponents: &[u8], scales: &[u8]) -> Vec<Pairs> {
+    COUNTS.with_borrow_mut(|counts| {
+        counts.resize(COUNTERS, 0);
+        let Some(counts) = counts.first_chunk_mut::<COUNTERS>() else { return Vec::new() };
+        let mut found = Vec::new();
+        for scale in 0..QUIET {
+            let mut seen = [false; 256];
+            let segments = symbols.chunks(SEGMENT).zip(exponents.chunks(SEGMENT)).zip(scales);
+            for ((symbols, exponents), _) in segments.filter(|(_, of)| **of == scale) {
+                for (&symbol, &exponent) in symbols.iter().zip(exponents) {
+                    seen[usize::from(exponent)] = true;
+                    counts[usize::from(u16::from_be_bytes([exponent, symbol]))] += 1;
+                }
             }
-            counters[usize::from(*slot) - 1][i % 2][usize::from(symbol)] += 1;
+            for exponent in (0..256).filter(|exponent| seen[*exponent]) {
+                let row = &mut counts[exponent << 8..][..256];
+                let of_pair = Box::new(std::array::from_fn(|symbol| std::mem::take(&mut row[symbol])));
+                found.push(Pairs { members: vec![(scale.into(), exponent)], counts: of_pair, cost: 0.0 });
+            }
         }
-    }
-    let pair = |(member, [even, odd]): (_, [[u32; 256]; 2])| {
-        let counts = Box::new(std::array::from_fn(|symbol| even[symbol] + odd[symbol]));
-        Pairs { members: vec![member], counts, cost: 0.0 }
-    };
-    let mut sorted: Vec<(f32, Pairs)> =
-        members.into_iter().zip(counters).map(pair).map(|pair| (pair.mean(), pair)).collect();
+        found
+    })
+}
+
+/// Joins pairs into classes.
+fn classes(pairs: Vec<Pairs>) -> Vec<Pairs> {
+    let mut sorted: Vec<(f32, Pairs)> = pairs.into_iter().map(|pair| (pair.mean(), pair)).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut pairs: Vec<Pairs> = Vec::with_capacity(sorted.len());
     for (_, pair) in sorted {

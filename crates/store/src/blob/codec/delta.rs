@@ -103,7 +103,7 @@ fn encode_words<W: Word>(raw: &[u8], base: &[u8], kind: Kind, drift: &Drift, lev
                 *scale -= 1;
             }
         }
-        context::encode(&mut kept.symbols, &mut kept.exponents, &scales, level, out);
+        context::encode(&kept.symbols, &kept.exponents, &scales, level, out);
         below.finish(out);
     });
 }
@@ -123,14 +123,12 @@ fn moved<W: Word>(differences: &[W; SEGMENT], units: &[f32; SEGMENT]) -> f32 {
 /// Writes the symbols of a segment, and the bits that they leave out.
 #[inline(always)]
 fn cut<W: Word>(differences: &[W; SEGMENT], symbols: &mut [u8], below: &mut Below) {
-    // Most differences are their own symbols. Where the others are is found without a branch for each.
+    // Most differences are their own symbols.
     let own = 2u64 << W::KEPT;
-    let mut places = [0u8; SEGMENT];
-    let mut count = 0;
-    for (place, (symbol, difference)) in (0u8..).zip(symbols.iter_mut().zip(differences)) {
+    let mut others = [0u8; SEGMENT];
+    for ((other, symbol), difference) in others.iter_mut().zip(&mut *symbols).zip(differences) {
         *symbol = difference.wide() as u8;
-        places[count % SEGMENT] = place;
-        count += usize::from(difference.wide() >= own);
+        *other = u8::from(difference.wide() >= own);
     }
     let mut one = |place: usize, symbol_at: &mut u8| {
         let difference = differences[place % SEGMENT];
@@ -138,13 +136,31 @@ fn cut<W: Word>(differences: &[W; SEGMENT], symbols: &mut [u8], below: &mut Belo
         below.put(difference.wide(), left_out);
         *symbol_at = symbol;
     };
-    if count * 2 > SEGMENT {
+    if is_most(&others) {
         symbols.iter_mut().enumerate().for_each(|(place, symbol)| one(place, symbol));
     } else {
-        for &place in &places[..count] {
-            if let Some(symbol) = symbols.get_mut(usize::from(place)) {
-                one(place.into(), symbol);
+        for_each_marked(&others, |place| {
+            if let Some(symbol) = symbols.get_mut(place) {
+                one(place, symbol);
             }
+        });
+    }
+}
+
+/// Whether more than half of the elements of a segment are marked by a one.
+#[inline(always)]
+fn is_most(marks: &[u8; SEGMENT]) -> bool {
+    usize::from(marks.iter().sum::<u8>()) * 2 > SEGMENT
+}
+
+/// Takes the places that are marked by a one, eight elements at a time: most have none.
+#[inline(always)]
+fn for_each_marked(marks: &[u8; SEGMENT], mut take: impl FnMut(usize)) {
+    for (eight, marks) in marks.as_chunks::<8>().0.iter().enumerate() {
+        let mut marks = u64::from_le_bytes(*marks);
+        while marks != 0 {
+            take(eight * 8 + marks.trailing_zeros() as usize / 8);
+            marks &= marks - 1;
         }
     }
 }
@@ -220,7 +236,6 @@ fn decode_with<W: Word>(
     let float = matches!(kind.number, Number::Float { .. });
     let values: [(u32, u64); 256] = std::array::from_fn(|symbol| value::<W>(symbol as u8));
     let first_cut = values.iter().position(|value| value.0 > 0).map_or(u8::MAX, |at| at as u8);
-    let mut places = [0u8; SEGMENT];
     let mut differences = [W::narrow(0); SEGMENT];
     for (raw, &scale) in raw.chunks_mut(SEGMENT * bytes).zip(&scales) {
         if scale == QUIET {
@@ -238,23 +253,20 @@ fn decode_with<W: Word>(
         for (difference, &symbol) in differences.iter_mut().zip(symbols) {
             *difference = W::narrow(symbol.into());
         }
-        // Where those are that leave bits out, without a branch for each.
-        let mut count = 0;
-        for (i, &symbol) in (0u8..).zip(symbols) {
-            places[count % SEGMENT] = i;
-            count += usize::from(symbol >= first_cut);
+        let mut cut = [0u8; SEGMENT];
+        for (cut, &symbol) in cut.iter_mut().zip(symbols) {
+            *cut = u8::from(symbol >= first_cut);
         }
-        if count * 2 > SEGMENT {
+        if is_most(&cut) {
             for (difference, &symbol) in differences.iter_mut().zip(symbols) {
                 let (left_out, value) = values[usize::from(symbol)];
                 *difference = W::narrow(value | below.take::<W>(left_out));
             }
-            count = 0;
-        }
-        for &place in &places[..count.min(SEGMENT)] {
-            let place = usize::from(place);
-            let (left_out, value) = values[usize::from(symbols.get(place).copied().unwrap_or(0))];
-            differences[place % SEGMENT] = W::narrow(value | below.take::<W>(left_out));
+        } else {
+            for_each_marked(&cut, |place| {
+                let (left_out, value) = values[usize::from(symbols.get(place).copied().unwrap_or(0))];
+                differences[place % SEGMENT] = W::narrow(value | below.take::<W>(left_out));
+            });
         }
         if float {
             drift.apply(&mut words, kind);

@@ -43,7 +43,7 @@ pub fn encode(raw: &[u8], dtype: Dtype, base: Option<(&[u8], Dtype)>, out: &mut 
     let (mut with, mut without) = (Vec::new(), Vec::new());
     let one_scale = vec![0; scales.len()];
     for (scales, out) in [(&scales, &mut with), (&one_scale, &mut without)] {
-        context::encode(&mut top.clone(), &mut given.clone(), scales, Level::Cold, out);
+        context::encode(&top, &given, scales, Level::Cold, out);
     }
     out.extend(if with.len() < without.len() { with } else { without });
     planes::encode_from(raw, kind, Level::Cold, 1, out);

@@ -115,7 +115,8 @@ fn range(plane: &[u8], out: &mut Vec<u8>) {
     let mut bits = BitWriter::new();
     levels.write(&mut bits);
     out.extend(bits.finish());
-    rans::encode(&[levels.frequencies()], plane, &vec![0; plane.len()], out);
+    let symbols: Vec<u16> = plane.iter().map(|&byte| byte.into()).collect();
+    rans::encode(&[levels.frequencies()], &symbols, out);
 }
 
 /// Takes the coded plane off the front of `data` and writes its bytes to `plane`, whose length says how many there are.

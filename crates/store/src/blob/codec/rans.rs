@@ -26,6 +26,8 @@ pub const LANES: usize = 8;
 /// Symbols of a state between two looks at its size.
 const ROUNDS: usize = 4;
 const GROUP: usize = LANES * ROUNDS;
+/// Bytes that a group may emit at most, rounded up, and a last word.
+const WINDOW: usize = 8 * LANES + 8;
 const LOWEST: u64 = 1 << 55;
 /// Bits of a state that four symbols leave.
 const LEFT_BITS: u32 = 63 - SCALE_BITS * ROUNDS as u32;
@@ -49,6 +51,8 @@ struct Step {
     /// So much of `2^(63 + shift) / frequency` that quotients of 63 bits are exact.
     inverse: u64,
     frequency: u16,
+    /// Slots of the other symbols.
+    others: u16,
     /// What is added: where its slots begin.
     bias: u16,
     shift: u8,
@@ -56,28 +60,28 @@ struct Step {
 
 impl Step {
     fn new(frequency: u16, start: u16) -> Self {
+        let others = SCALE as u16 - frequency;
         if frequency < 2 {
             // The quotient comes out one too small, which the bias makes good.
-            return Self { inverse: u64::MAX, frequency, bias: start + (SCALE - 1) as u16, shift: 0 };
+            return Self { inverse: u64::MAX, frequency, others, bias: start + (SCALE - 1) as u16, shift: 0 };
         }
         let bits = (frequency - 1).ilog2() + 1;
         let inverse = (1u128 << (63 + bits)).div_ceil(u128::from(frequency)) as u64;
-        Self { inverse, frequency, bias: start, shift: (bits - 1) as u8 }
+        Self { inverse, frequency, others, bias: start, shift: (bits - 1) as u8 }
     }
 
     #[inline(always)]
-    fn put(self, state: u64) -> u64 {
+    fn put(&self, state: u64) -> u64 {
         let quotient = ((u128::from(state) * u128::from(self.inverse)) >> 64) as u64 >> (self.shift & 63);
-        let rest = u64::from(SCALE) - u64::from(self.frequency);
-        state.wrapping_add(self.bias.into()).wrapping_add(quotient.wrapping_mul(rest))
+        state.wrapping_add(self.bias.into()).wrapping_add(quotient.wrapping_mul(self.others.into()))
     }
 }
 
 /// Appends the coded symbols.
 ///
 /// - `frequencies`: those of each class, at most [`CLASSES`], which sum up to [`SCALE`]
-/// - `classes`: one for each symbol, in which the symbol's frequency is not 0
-pub fn encode(frequencies: &[[u16; 256]], symbols: &[u8], classes: &[u8], out: &mut Vec<u8>) {
+/// - `symbols`: each in the low byte, and above it its class, in which its frequency is not 0
+pub fn encode(frequencies: &[[u16; 256]], symbols: &[u16], out: &mut Vec<u8>) {
     ENCODER.with_borrow_mut(|steps| {
         for (steps, frequencies) in steps.as_chunks_mut::<256>().0.iter_mut().zip(frequencies) {
             let mut start = 0;
@@ -86,44 +90,46 @@ pub fn encode(frequencies: &[[u16; 256]], symbols: &[u8], classes: &[u8], out: &
                 start += frequency;
             }
         }
-        BYTES.with_borrow_mut(|bytes| encode_with(steps, symbols, classes, bytes, out));
+        BYTES.with_borrow_mut(|bytes| encode_with(steps, symbols, bytes, out));
     });
 }
 
-fn encode_with(steps: &[Step; STEPS], symbols: &[u8], classes: &[u8], bytes: &mut Vec<u8>, out: &mut Vec<u8>) {
-    let step = |symbol: u8, class: u8| steps[(usize::from(class) % CLASSES) << 8 | usize::from(symbol)];
-    // Four symbols emit at most six bytes; eight are written at once.
-    let most = symbols.len().div_ceil(GROUP) * LANES * 6 + 8;
+fn encode_with(steps: &[Step; STEPS], symbols: &[u16], bytes: &mut Vec<u8>, out: &mut Vec<u8>) {
+    let step = |symbol: u16| &steps[usize::from(symbol) % STEPS];
+    // Four symbols emit at most six bytes; as many as a group could emit are looked at at once.
+    let most = symbols.len().div_ceil(GROUP) * LANES * 6 + WINDOW;
     bytes.resize(bytes.len().max(most), 0);
     let mut at = bytes.len();
     let mut states = [LOWEST; LANES];
     let (groups, last) = symbols.as_chunks::<GROUP>();
-    let (class_groups, last_classes) = classes.as_chunks::<GROUP>();
     if !last.is_empty() {
-        let room = last.len().min(last_classes.len());
         let mut products = [1u64; LANES];
-        for (i, (&symbol, &class)) in last.iter().zip(last_classes).enumerate() {
-            products[i % LANES] *= u64::from(step(symbol, class).frequency);
+        for (i, &symbol) in last.iter().enumerate() {
+            products[i % LANES] *= u64::from(step(symbol).frequency);
         }
         for (lane, product) in products.iter_mut().enumerate() {
-            let used = room.saturating_sub(lane).div_ceil(LANES);
+            let used = last.len().saturating_sub(lane).div_ceil(LANES);
             *product <<= SCALE_BITS * (ROUNDS - used.min(ROUNDS)) as u32;
         }
-        at = shrink(&mut states, products, bytes, at);
-        for (i, (&symbol, &class)) in last.iter().zip(last_classes).enumerate().rev() {
+        at -= shrink(&mut states, products, &mut bytes[..at]);
+        for (i, &symbol) in last.iter().enumerate().rev() {
             let state = &mut states[i % LANES];
-            *state = step(symbol, class).put(*state);
+            *state = step(symbol).put(*state);
         }
     }
-    for (symbols, classes) in groups.iter().zip(class_groups).rev() {
-        let steps: [Step; GROUP] = std::array::from_fn(|i| step(symbols[i], classes[i]));
-        let frequency = |lane: usize, round: usize| u64::from(steps[round * LANES + lane].frequency);
-        let products = std::array::from_fn(|lane| (0..ROUNDS).map(|round| frequency(lane, round)).product());
-        at = shrink(&mut states, products, bytes, at);
+    for symbols in groups.iter().rev() {
+        let (rounds, _) = symbols.as_chunks::<LANES>();
+        let mut products = [1u64; LANES];
+        for symbols in rounds {
+            for (product, &symbol) in products.iter_mut().zip(symbols) {
+                *product *= u64::from(step(symbol).frequency);
+            }
+        }
+        at -= shrink(&mut states, products, &mut bytes[..at]);
         // The states beside each other, so that none waits for its own last step.
-        for round in (0..ROUNDS).rev() {
-            for (lane, state) in states.iter_mut().enumerate() {
-                *state = steps[round * LANES + lane].put(*state);
+        for symbols in rounds.iter().rev() {
+            for (state, &symbol) in states.iter_mut().zip(symbols) {
+                *state = step(symbol).put(*state);
             }
         }
     }
@@ -131,21 +137,25 @@ fn encode_with(steps: &[Step; STEPS], symbols: &[u8], classes: &[u8], bytes: &mu
     out.extend_from_slice(&bytes[at..]);
 }
 
-/// Takes so many bytes off each state that four symbols, whose frequencies have these products, fit into it. Returns where
-/// the bytes begin now.
+/// Takes so many bytes off each state that four symbols, whose frequencies have these products, fit into it, and writes
+/// them to the end of `bytes`. Returns how many there are.
 #[inline(always)]
-fn shrink(states: &mut [u64; LANES], products: [u64; LANES], bytes: &mut [u8], mut at: usize) -> usize {
-    for (state, product) in states.iter_mut().zip(products).rev() {
-        let top = *state >> LEFT_BITS;
+fn shrink(states: &mut [u64; LANES], products: [u64; LANES], bytes: &mut [u8]) -> usize {
+    let Some(window) = bytes.last_chunk_mut::<WINDOW>() else { return 0 };
+    let mut at = WINDOW - 8;
+    for lane in (0..LANES).rev() {
+        let (state, product) = (states[lane], products[lane]);
+        let top = state >> LEFT_BITS;
         let mut count = (product.leading_zeros().saturating_sub(top.leading_zeros())) / 8;
         count += u32::from(top >> (8 * count) >= product);
-        if let Some(place) = bytes.get_mut(at.wrapping_sub(8)..at).and_then(|rest| rest.first_chunk_mut()) {
-            *place = (*state << (56 - 8 * count) << 8).to_le_bytes();
+        // Eight are written, and what is too many is written over.
+        if let Some(place) = window.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = (state << (56 - 8 * count) << 8).to_le_bytes();
         }
-        at -= count as usize;
-        *state >>= 8 * count;
+        at = at.wrapping_sub(count as usize);
+        states[lane] = state >> (8 * count);
     }
-    at
+    WINDOW - 8 - at
 }
 
 /// Decodes as many symbols as there are classes in `classes`; `symbols` is as long.
