@@ -1,5 +1,6 @@
 //! How much is stored, for a repository and for the hub: from the bytes that people see to the bytes on the disk.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,13 @@ use weighthouse_store::catalog::{CheckState, HubTotals, RepoTotal, XorbUse};
 
 use crate::access::{Caller, Repo};
 use crate::revision::Revision;
-use crate::{Error, Hub, RepoKey, Sha256, Storage};
+use crate::{Error, Hub, RepoKey, RepoKind, Sha256, Storage};
 
 /// How long an account is shown without being made anew.
 const REPO_FRESH: Duration = Duration::from_secs(3);
 const HUB_FRESH: Duration = Duration::from_secs(30);
+/// Repositories that are looked through for one that may be named.
+const MOST_PLACES: u32 = 50;
 
 /// What shrinks bytes on their way to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +77,29 @@ pub struct FileUsage {
     /// The step that saves most, if any saves a twentieth.
     pub by: Option<Step>,
     /// The content that most of it is a difference from, or the same as.
-    pub base: Option<Sha256>,
+    pub base: Option<Base>,
+}
+
+/// A file that others are coded against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Content.
+    pub sha256: Sha256,
+    /// Where it is or was, if the caller may see that.
+    pub place: Option<BasePlace>,
+}
+
+/// Where a base is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BasePlace {
+    /// Kind of the repository.
+    pub kind: RepoKind,
+    /// Its id.
+    pub repo: String,
+    /// A path that the content has or had there.
+    pub path: String,
+    /// Whether it is in the revision that was asked about.
+    pub is_beside: bool,
 }
 
 /// The account of the hub.
@@ -177,9 +202,21 @@ impl Hub {
         Ok(seen)
     }
 
-    /// How the files of a folder and below are stored, the largest first; at most `limit` of them.
-    pub async fn file_usage(&self, revision: &Revision, limit: usize) -> Result<Vec<FileUsage>, Error> {
+    /// How the files of a revision are stored, the largest first; at most `limit` of them.
+    pub async fn file_usage(
+        &self,
+        caller: &Caller,
+        repo: &Repo,
+        revision: &Revision,
+        limit: usize,
+    ) -> Result<Vec<FileUsage>, Error> {
         let mut files = self.all_files(revision).await?;
+        let mut places: HashMap<Sha256, Option<BasePlace>> = HashMap::new();
+        for file in &files {
+            let (kind, path) = (repo.record.kind, file.path.clone());
+            let place = BasePlace { kind, repo: repo.record.id.clone(), path, is_beside: true };
+            places.entry(file.sha256).or_insert(Some(place));
+        }
         files.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then_with(|| a.path.cmp(&b.path)));
         files.truncate(limit);
         let mut found = Vec::with_capacity(files.len());
@@ -192,8 +229,12 @@ impl Hub {
             let hashes: Vec<XetHash> = named.keys().copied().collect();
             let mut waterfall = Waterfall { logical_bytes: file.size_bytes, ..Waterfall::default() };
             let mut bases: HashMap<Sha256, u64> = HashMap::new();
-            for (hash, xorb) in self.catalog().usage().xorbs(&hashes).await? {
+            for (hash, mut xorb) in self.catalog().usage().xorbs(&hashes).await? {
                 let bytes = named.get(&hash).copied().unwrap_or_default();
+                if bytes < xorb.raw_bytes / 2 {
+                    // What it is made of is known of all of it, and is the work of other files.
+                    xorb.makeup.clear();
+                }
                 waterfall.add(&xorb, bytes.min(xorb.raw_bytes));
                 for part in &xorb.makeup {
                     if let Some(base) = part.base {
@@ -201,16 +242,40 @@ impl Hub {
                     }
                 }
             }
+            let base = match bases.into_iter().max_by_key(|(base, bytes)| (*bytes, *base)) {
+                None => None,
+                Some((sha256, _)) => {
+                    let place = match places.entry(sha256) {
+                        Entry::Occupied(known) => known.get().clone(),
+                        Entry::Vacant(open) => open.insert(self.base_place(caller, repo, &sha256).await?).clone(),
+                    };
+                    Some(Base { sha256, place })
+                }
+            };
             found.push(FileUsage {
                 path: file.path,
                 sha256: file.sha256,
                 size_bytes: file.size_bytes,
                 stored_bytes: waterfall.stored_bytes,
                 by: waterfall.main_step(),
-                base: bases.into_iter().max_by_key(|(base, bytes)| (*bytes, *base)).map(|(base, _)| base),
+                base,
             });
         }
         Ok(found)
+    }
+
+    /// Where a content is or was: in `repo`, or in another repository that the caller may see.
+    async fn base_place(&self, caller: &Caller, repo: &Repo, sha256: &Sha256) -> Result<Option<BasePlace>, Error> {
+        let mut places = self.catalog().usage().places(sha256, MOST_PLACES).await?;
+        places.sort_by_key(|(key, _)| *key != repo.record.key);
+        for (key, path) in places {
+            if let Some(record) = self.catalog().repos().get(&key).await?
+                && caller.role_in(&record).is_some()
+            {
+                return Ok(Some(BasePlace { kind: record.kind, repo: record.id, path, is_beside: false }));
+            }
+        }
+        Ok(None)
     }
 
     /// The account of the hub, as it is now. Goes through the whole catalog.

@@ -32,7 +32,7 @@ async fn storage(Reader(visitor): Reader) -> Result<Response, ErrorReply> {
     let refuse = |error| visitor.refuse(error);
     let usage = hub.repo_usage(&repo).await.map_err(refuse)?;
     let shared = hub.seen_repos(&visitor.caller, &usage.shared_with, MOST_REPOS).await.map_err(refuse)?;
-    let files = hub.file_usage(&at, MOST_FILES).await.map_err(refuse)?;
+    let files = hub.file_usage(&visitor.caller, &repo, &at, MOST_FILES).await.map_err(refuse)?;
     Ok(Json(StorageReply::new(&usage, shared, &files)).into_response())
 }
 

@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 use weighthouse::access::Repo;
 use weighthouse::revision::{MAIN, Revision};
-use weighthouse::usage::{FileUsage, Step, Waterfall};
+use weighthouse::usage::{Base, FileUsage, Step, Waterfall};
 use weighthouse::{Error, RepoKind};
 
 use super::address::RepoPaths;
@@ -46,10 +46,21 @@ struct Row {
     url: String,
     size: String,
     stored: String,
-    percent: u64,
-    how: String,
-    /// SHA-256 of the base, in short.
-    base: Option<String>,
+    /// Of a few bytes the record about them is longer, and a share says nothing.
+    percent: Option<u64>,
+    how: &'static str,
+    base: Option<NamedBase>,
+}
+
+/// What a file is coded against.
+struct NamedBase {
+    /// Its path, or a part of its SHA-256.
+    name: String,
+    /// Where to look at it: the file beside, or the repository that has it.
+    url: Option<String>,
+    /// The repository, if it is another one.
+    of: Option<String>,
+    is_earlier: bool,
 }
 
 #[derive(Template)]
@@ -85,7 +96,7 @@ pub(super) async fn template(
     let refuse = |error| visit.refuse(error);
     let usage = hub.repo_usage(repo).await.map_err(refuse)?;
     let repos = hub.seen_repos(&visit.caller, &usage.shared_with, MOST_REPOS).await.map_err(refuse)?;
-    let files = hub.file_usage(at, MOST_FILES).await.map_err(refuse)?;
+    let files = hub.file_usage(&visit.caller, repo, at, MOST_FILES).await.map_err(refuse)?;
     let head = RepoHead::new(repo, MAIN, "storage");
     let shell = visit.shell(format!("Storage of {}", head.id), Some(format!("{}/settings/storage", head.paths.api)));
     Ok(Storage {
@@ -177,16 +188,32 @@ fn row(head: &RepoHead, file: &FileUsage) -> Row {
         Some(_) => "coded",
         None => "as it is",
     };
-    let base = file.base.filter(|_| matches!(file.by, Some(Step::Derived | Step::Delta)));
+    let base = file.base.as_ref().filter(|_| matches!(file.by, Some(Step::Derived | Step::Delta)));
     Row {
         url: head.paths.at("blob", MAIN, &file.path),
         path: file.path.clone(),
         size: size(file.size_bytes),
         stored: size(file.stored_bytes),
-        percent,
-        how: how.to_owned(),
-        base: base.map(|base| base.to_string().chars().take(12).collect()),
+        percent: Some(percent).filter(|percent| *percent <= 100),
+        how,
+        base: base.map(|base| named(head, base)),
     }
+}
+
+fn named(head: &RepoHead, base: &Base) -> NamedBase {
+    let Some(place) = &base.place else {
+        let name = base.sha256.to_string().chars().take(12).collect();
+        return NamedBase { name, url: None, of: None, is_earlier: false };
+    };
+    let name = place.path.clone();
+    if place.is_beside {
+        return NamedBase { url: Some(head.paths.at("blob", MAIN, &name)), name, of: None, is_earlier: false };
+    }
+    if place.repo == head.id {
+        return NamedBase { name, url: None, of: None, is_earlier: true };
+    }
+    let url = Some(RepoPaths::new(place.kind, &place.repo).page);
+    NamedBase { name, url, of: Some(place.repo.clone()), is_earlier: false }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod inside;
 mod pages;
 mod policies;
 mod retention;
+mod storage;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

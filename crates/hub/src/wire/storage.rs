@@ -80,17 +80,26 @@ pub struct FileInfo {
     /// SHA-256 of the file that it is a difference from, or the same as.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
+    /// A repository that has or had that file, if the reader may see one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_repo: Option<String>,
+    /// A path of it there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_path: Option<String>,
 }
 
 impl From<&FileUsage> for FileInfo {
     fn from(file: &FileUsage) -> Self {
+        let place = file.base.as_ref().and_then(|base| base.place.as_ref());
         Self {
             path: file.path.clone(),
             sha256: file.sha256.to_string(),
             size_bytes: file.size_bytes,
             stored_bytes: file.stored_bytes,
             by: file.by.map(step),
-            base: file.base.map(|base| base.to_string()),
+            base: file.base.as_ref().map(|base| base.sha256.to_string()),
+            base_repo: place.map(|place| place.repo.clone()),
+            base_path: place.map(|place| place.path.clone()),
         }
     }
 }

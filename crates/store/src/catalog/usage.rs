@@ -95,6 +95,20 @@ impl Usage<'_> {
             .collect()
     }
 
+    /// Repositories that have had a content, each with a path of it; at most `limit` of them.
+    pub async fn places(&self, sha256: &Sha256, limit: u32) -> Result<Vec<(RepoKey, String)>, StoreError> {
+        let failed = "looking for who has a file";
+        let rows = sqlx::query(
+            "SELECT repo, min(path) AS path FROM repo_files WHERE sha256 = $1 GROUP BY repo ORDER BY repo LIMIT $2",
+        )
+        .bind(sha256.to_string())
+        .bind(i64::from(limit))
+        .fetch_all(&self.0.pool)
+        .await
+        .map_err(StoreError::database(failed))?;
+        rows.iter().map(|row| Ok((RepoKey::from(text(row, "repo")?), text(row, "path")?))).collect()
+    }
+
     /// Sizes of xorbs, and what they are made of.
     pub async fn xorbs(&self, hashes: &[XetHash]) -> Result<HashMap<XetHash, XorbUse>, StoreError> {
         let failed = "measuring xorbs";

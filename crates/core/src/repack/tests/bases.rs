@@ -251,3 +251,33 @@ async fn tenants_that_may_not_see_each_other_share_no_base() {
     ground.repack().await;
     assert!(ground.leaning(&tuned, &shared).await > 0);
 }
+
+#[tokio::test]
+async fn a_base_is_named_to_those_who_may_see_it() {
+    let ground = ground().await;
+    let (first, second) = (Model::new(12), Model::new(12).tuned(1));
+    let base = first.safetensors(Dtype::F32);
+    let hidden = ground.repo("ada", "ada/hidden", true).await;
+    ground.commit("ada", &hidden, &[("weights/model.safetensors", &base)]).await;
+    ground.hub.work_off().await.unwrap();
+    ground.repack().await;
+    let tuned = second.safetensors(Dtype::F32);
+    let (repo, before) = ground.model("ada/tuned", &[("model.safetensors", &tuned)]).await;
+    ground.repack().await;
+    assert!(ground.leaning(&tuned, &base).await > 0);
+    let named = async |who: &str, repo: &Repo, revision: &Revision, path: &str| {
+        let files = ground.hub.file_usage(&ground.callers[who], repo, revision, 10).await.unwrap();
+        let base = files.into_iter().find(|file| file.path == path).unwrap().base.expect("it has a base");
+        base.place.map(|place| (place.repo, place.path, place.is_beside))
+    };
+    let there = Some(("ada/hidden".to_owned(), "weights/model.safetensors".to_owned(), false));
+    assert_eq!(named("ada", &repo, &before, "model.safetensors").await, there);
+    assert_eq!(named("eve", &repo, &before, "model.safetensors").await, None);
+    // Once it is in the same repository, that is where it is looked for.
+    let files: Files<'_> = &[("old/model.safetensors", &base)];
+    let beside = ground.commit("ada", &repo, files).await;
+    ground.hub.work_off().await.unwrap();
+    let own = Some(("ada/tuned".to_owned(), "old/model.safetensors".to_owned(), true));
+    assert_eq!(named("eve", &repo, &beside, "model.safetensors").await, own);
+    assert_eq!(named("eve", &repo, &before, "model.safetensors").await, own.map(|(repo, path, _)| (repo, path, false)));
+}

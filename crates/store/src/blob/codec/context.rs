@@ -49,7 +49,7 @@ impl Pairs {
     fn mean(&self) -> f32 {
         let (mut sum, mut total) = (0u32, 0u32);
         for (symbol, &count) in (0u32..).zip(self.counts.iter()) {
-            sum = sum.wrapping_add(symbol * count);
+            sum += symbol * count;
             total += count;
         }
         sum as f32 / total as f32
