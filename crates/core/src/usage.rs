@@ -10,6 +10,7 @@ use weighthouse_format::xet::hash::XetHash;
 use weighthouse_store::catalog::{CheckState, HubTotals, RepoTotal, XorbUse};
 
 use crate::access::{Caller, Repo};
+use crate::browse::FileRecord;
 use crate::revision::Revision;
 use crate::{Error, Hub, RepoKey, RepoKind, Sha256, Storage};
 
@@ -211,16 +212,10 @@ impl Hub {
         limit: usize,
     ) -> Result<Vec<FileUsage>, Error> {
         let mut files = self.all_files(revision).await?;
-        let mut places: HashMap<Sha256, Option<BasePlace>> = HashMap::new();
-        for file in &files {
-            let (kind, path) = (repo.record.kind, file.path.clone());
-            let place = BasePlace { kind, repo: repo.record.id.clone(), path, is_beside: true };
-            places.entry(file.sha256).or_insert(Some(place));
-        }
         files.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then_with(|| a.path.cmp(&b.path)));
-        files.truncate(limit);
-        let mut found = Vec::with_capacity(files.len());
-        for file in files {
+        let mut places: HashMap<Sha256, Option<BasePlace>> = HashMap::new();
+        let mut found = Vec::new();
+        for file in files.iter().take(limit) {
             let Some(content) = self.catalog().contents().get(&file.sha256).await? else { continue };
             let mut named: HashMap<XetHash, u64> = HashMap::new();
             for term in &content.terms {
@@ -247,13 +242,15 @@ impl Hub {
                 Some((sha256, _)) => {
                     let place = match places.entry(sha256) {
                         Entry::Occupied(known) => known.get().clone(),
-                        Entry::Vacant(open) => open.insert(self.base_place(caller, repo, &sha256).await?).clone(),
+                        Entry::Vacant(open) => {
+                            open.insert(self.base_place(caller, repo, &files, &sha256).await?).clone()
+                        }
                     };
                     Some(Base { sha256, place })
                 }
             };
             found.push(FileUsage {
-                path: file.path,
+                path: file.path.clone(),
                 sha256: file.sha256,
                 size_bytes: file.size_bytes,
                 stored_bytes: waterfall.stored_bytes,
@@ -264,8 +261,18 @@ impl Hub {
         Ok(found)
     }
 
-    /// Where a content is or was: in `repo`, or in another repository that the caller may see.
-    async fn base_place(&self, caller: &Caller, repo: &Repo, sha256: &Sha256) -> Result<Option<BasePlace>, Error> {
+    /// Where a content is or was: among `files` of `repo`, elsewhere in it, or in another repository that the caller may see.
+    async fn base_place(
+        &self,
+        caller: &Caller,
+        repo: &Repo,
+        files: &[FileRecord],
+        sha256: &Sha256,
+    ) -> Result<Option<BasePlace>, Error> {
+        if let Some(file) = files.iter().find(|file| file.sha256 == *sha256) {
+            let (kind, id) = (repo.record.kind, repo.record.id.clone());
+            return Ok(Some(BasePlace { kind, repo: id, path: file.path.clone(), is_beside: true }));
+        }
         let mut places = self.catalog().usage().places(sha256, MOST_PLACES).await?;
         places.sort_by_key(|(key, _)| *key != repo.record.key);
         for (key, path) in places {

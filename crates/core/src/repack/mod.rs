@@ -3,7 +3,7 @@
 //! ```text
 //!   read a commit ─► job ─► Planner ─► batches of RecodeSource ─► Store::recode ─► one transaction for each pack
 //!                           map: where elements lie               (verified before it serves)
-//!                           search, sample: given which base
+//!                           plan/choice, search, sample: given which base
 //! ```
 //! A plan costs compression when it is wrong, never bytes: the store codes what it is told, reads it back, and compares
 //! every chunk with its hash before anything is served from it. Users see none of this but the room that it saves.

@@ -48,19 +48,9 @@ struct Row {
     stored: String,
     /// Of a few bytes the record about them is longer, and a share says nothing.
     percent: Option<u64>,
-    how: &'static str,
-    base: Option<NamedBase>,
-}
-
-/// What a file is coded against.
-struct NamedBase {
-    /// Its path, or a part of its SHA-256.
-    name: String,
-    /// Where to look at it: the file beside, or the repository that has it.
-    url: Option<String>,
-    /// The repository, if it is another one.
-    of: Option<String>,
-    is_earlier: bool,
+    how: String,
+    /// Address and name of the file beside, or of the repository, that `how` ends with.
+    base: Option<(String, String)>,
 }
 
 #[derive(Template)]
@@ -189,6 +179,10 @@ fn row(head: &RepoHead, file: &FileUsage) -> Row {
         None => "as it is",
     };
     let base = file.base.as_ref().filter(|_| matches!(file.by, Some(Step::Derived | Step::Delta)));
+    let (how, base) = match base {
+        Some(base) => named(head, how, base),
+        None => (how.to_owned(), None),
+    };
     Row {
         url: head.paths.at("blob", MAIN, &file.path),
         path: file.path.clone(),
@@ -196,24 +190,24 @@ fn row(head: &RepoHead, file: &FileUsage) -> Row {
         stored: size(file.stored_bytes),
         percent: Some(percent).filter(|percent| *percent <= 100),
         how,
-        base: base.map(|base| named(head, base)),
+        base,
     }
 }
 
-fn named(head: &RepoHead, base: &Base) -> NamedBase {
+/// `how` with the base of a file, and address and name of what it ends with, where there is something to look at.
+fn named(head: &RepoHead, how: &str, base: &Base) -> (String, Option<(String, String)>) {
     let Some(place) = &base.place else {
-        let name = base.sha256.to_string().chars().take(12).collect();
-        return NamedBase { name, url: None, of: None, is_earlier: false };
+        let short: String = base.sha256.to_string().chars().take(12).collect();
+        return (format!("{how} {short}"), None);
     };
-    let name = place.path.clone();
+    let path = &place.path;
     if place.is_beside {
-        return NamedBase { url: Some(head.paths.at("blob", MAIN, &name)), name, of: None, is_earlier: false };
+        (how.to_owned(), Some((head.paths.at("blob", MAIN, path), path.clone())))
+    } else if place.repo == head.id {
+        (format!("{how} an earlier {path}"), None)
+    } else {
+        (format!("{how} {path} of"), Some((RepoPaths::new(place.kind, &place.repo).page, place.repo.clone())))
     }
-    if place.repo == head.id {
-        return NamedBase { name, url: None, of: None, is_earlier: true };
-    }
-    let url = Some(RepoPaths::new(place.kind, &place.repo).page);
-    NamedBase { name, url, of: Some(place.repo.clone()), is_earlier: false }
 }
 
 #[cfg(test)]

@@ -399,14 +399,16 @@ const POSTGRES_VALUES: usize = 8_000;
 /// Keys looked up with one statement: the same on both sides, between the two reasons.
 pub(crate) const LOOKUP_KEYS: usize = 256;
 
-/// Inserts rows in batches: `head` is the statement up to `VALUES`, `tail` the conflict clause.
+/// Inserts rows in batches: `head` is the statement up to `VALUES`, `tail` the conflict clause. Returns how many were
+/// inserted or changed.
 async fn insert_rows<'q, R>(
     tx: &mut Transaction<'static, Any>,
     what: &'static str,
     (head, columns, tail): (&'static str, usize, &'static str),
     rows: &'q [R],
     bind: impl Fn(Query<'q>, &'q R) -> Query<'q>,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
+    let mut inserted = 0;
     let values = if tx.backend_name() == "SQLite" { SQLITE_VALUES } else { POSTGRES_VALUES };
     let full = values / columns;
     for batch in rows.chunks(full) {
@@ -418,9 +420,9 @@ async fn insert_rows<'q, R>(
         let query = sqlx::query(AssertSqlSafe(format!("{head} VALUES {} {tail}", values.join(","))));
         // Single rows and full batches come again and again; the rest of one would only fill the cache of statements.
         let query = batch.iter().fold(query.persistent(batch.len() == 1 || batch.len() == full), &bind);
-        query.execute(&mut **tx).await.map_err(StoreError::database(what))?;
+        inserted += query.execute(&mut **tx).await.map_err(StoreError::database(what))?.rows_affected();
     }
-    Ok(())
+    Ok(inserted)
 }
 
 /// `$first, …` for `count` values.

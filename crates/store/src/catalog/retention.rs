@@ -1,7 +1,6 @@
 //! What repositories keep, and what they gave up.
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, Transaction};
 
 use super::{AuditEntry, Catalog, RepoKey, audit, insert_rows, number, text};
 use crate::StoreError;
@@ -86,9 +85,8 @@ impl Retention<'_> {
     ) -> Result<(), StoreError> {
         let failed = "applying rules of retention";
         let mut tx = self.0.write().await?;
-        let before = thinned(&mut tx, repo).await?;
         let head = ("INSERT INTO thinned_commits (repo, oid, rule, thinned_at)", 4, "ON CONFLICT DO NOTHING");
-        insert_rows(&mut tx, failed, head, given_up, |q, (oid, rule)| {
+        let new = insert_rows(&mut tx, failed, head, given_up, |q, (oid, rule)| {
             q.bind(repo.as_str()).bind(oid.to_string()).bind(rule.as_str()).bind(now_ms)
         })
         .await?;
@@ -98,7 +96,7 @@ impl Retention<'_> {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::database(failed))?;
-        if thinned(&mut tx, repo).await? > before {
+        if new > 0 {
             audit::append(&mut tx, entry).await?;
         }
         tx.commit().await.map_err(StoreError::database(failed))
@@ -135,16 +133,6 @@ impl Retention<'_> {
             .map_err(StoreError::database("looking for what a rule removed"))?;
         row.as_ref().map(|row| text(row, "rule")).transpose()
     }
-}
-
-/// How many commits and folders a repository gave up.
-async fn thinned(tx: &mut Transaction<'static, Any>, repo: &RepoKey) -> Result<i64, StoreError> {
-    let row = sqlx::query("SELECT count(*) AS n FROM thinned_commits WHERE repo = $1")
-        .bind(repo.as_str())
-        .fetch_one(&mut **tx)
-        .await
-        .map_err(StoreError::database("counting what rules of retention gave up"))?;
-    number(&row, "n")
 }
 
 fn record(row: &AnyRow) -> Result<RetentionRecord, StoreError> {

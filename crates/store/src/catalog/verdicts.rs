@@ -255,6 +255,7 @@ pub(super) async fn wait(
         q.bind(repo.as_str()).bind(sha256.to_string()).bind(path).bind(WAITS)
     })
     .await
+    .map(drop)
 }
 
 fn surroundings(tree: Option<GitOid>) -> String {
